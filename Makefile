@@ -38,14 +38,16 @@ test-unit: $(DEV) ## Run the unit tests and doctests only (no servers)
 # Apart from the unit tests: servers are not to be started by a process that Airflow, MLflow and their threads have grown
 # large, which a system short of memory refuses to fork. Each of the two processes makes an Airflow database of its own.
 test-dags: $(DEV) ## Run the DAG tests: policy, structure and every branch, without a scheduler
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/dags
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' tests/dags
 
 test-integration: $(DEV) ## Run the tests against real servers: Airflow, MLflow, PostgreSQL, the scoring service
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' tests/integration
 
+# In this order: what starts servers before a process has grown large, and small files last, when one process has ended.
+test-long: LONG := -n 2 --dist loadfile --no-loadscope-reorder
 test-long: $(DEV) ## Run the long suites: what is marked slow; chaos and simulations at the size that CI has time for
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow tests/unit tests/integration
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/chaos tests/simulations
+	$(BIN)/python -m pytest $(LONG) -m slow tests/integration tests/dags tests/unit
+	$(BIN)/python -m pytest $(LONG) tests/chaos tests/simulations
 
 lint: $(DEV) ## Check style, formatting, types and the floors (what pre-commit and CI run)
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from tests.support.airflow.dag_run import run
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
 
+@pytest.mark.slow
 def test_benchmark_measures_production_and_logs_to_mlflow(tide):
     done = run("tide.benchmark")
 

@@ -233,6 +233,7 @@ def test_promotion_outside_the_experiment_makes_it_void(ws):
     assert deployments.read(ws.store, "toy").production == 2
 
 
+@pytest.mark.slow
 def test_rollback_of_the_champion_makes_it_void_and_another_can_start(ws):
     """The champion is on probation while it is tried against another."""
     promote_by_hand(ws, 2)
@@ -527,6 +528,7 @@ def test_stricter_policy_at_the_verdict_prevents_the_promotion(ws):
     assert statuses(ws) == {1: "production", 2: "candidate"}
 
 
+@pytest.mark.slow
 def test_label_delay_is_fixed_at_the_start_and_a_longer_one_prevents_the_promotion(ws):
     """Or its outcomes would come in another order, and what was shown would be tried a second time."""
     plan = start(ws)
@@ -546,6 +548,7 @@ def delayed(hours):
     return CONFIG.target.model_copy(update={"label_delay": timedelta(hours=hours)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "passes", "status"),
     [
@@ -572,6 +575,7 @@ def test_versions_of_a_running_experiment_are_not_pruned(ws):
     assert [d.version for d in prune(ws.store, ws.registry, config, now=NEVER, actor="keel", dry_run=True)] == [2]
 
 
+@pytest.mark.slow
 def test_watch_deployment_evaluates_the_probation_before_the_experiment(ws):
     """One thing a run: what was found by hand is told with whatever the run leads to."""
     serve(ws, CONFIG, start(ws), rows_of())

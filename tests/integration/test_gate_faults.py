@@ -23,6 +23,8 @@ from keel.workspace import Workspace
 from tests.support.loop_steps import BY, NOW
 from tests.support.toy import DAY, START, toy_config, toy_rows
 
+pytestmark = pytest.mark.slow
+
 METRICS = ["brier", "log_loss", "roc_auc", "accuracy", "mae", "rmse"]
 TURNED = NOW + 36 * DAY
 
@@ -37,7 +39,7 @@ def config_for(metric):
     )
 
 
-@pytest.fixture(scope="module", params=[METRICS[0], *(pytest.param(m, marks=pytest.mark.slow) for m in METRICS[1:])])
+@pytest.fixture(scope="module", params=METRICS)
 def judged(request, tmp_path_factory):
     """A home with a champion in a world that has turned round, and a challenger that is trained and not compared."""
     config, home = config_for(request.param), tmp_path_factory.mktemp(request.param)

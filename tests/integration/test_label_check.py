@@ -148,6 +148,7 @@ def test_comparison_leaves_broken_labels_out_that_no_check_has_seen(ws):
     assert comparison.n < trained.holdout.rows
 
 
+@pytest.mark.slow
 def test_probation_is_not_judged_on_broken_labels(ws):
     live(ws, toy_rows(NOW, days=36, flip=True), days=36)
     turned = NOW + 36 * DAY
@@ -161,6 +162,7 @@ def test_probation_is_not_judged_on_broken_labels(ws):
     assert watched.watched.n <= 24 * 20
 
 
+@pytest.mark.slow
 def test_experiment_on_broken_labels_has_no_verdict_until_they_are_released(ws):
     live(ws, toy_rows(NOW, days=36, flip=True), days=36)
     turned = NOW + 36 * DAY

@@ -129,6 +129,7 @@ def test_count_window_reads_only_new_hours(ws, monkeypatch):
     assert spans == [(5 * hour, 6 * hour), (48 * hour, 54 * hour)]
 
 
+@pytest.mark.slow
 def test_count_window_counts_the_last_hours_of_a_replaced_version(ws):
     live(ws, toy_rows(NOW, days=36, flip=True), days=36)
     decision = loop.request_retrain(
@@ -187,6 +188,7 @@ def test_drift_without_harm_alerts_and_does_not_retrain(ws):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_drift_is_told_in_one_digest_and_its_end_in_another(ws):
     """A week of drift was a mail a day once."""
     rows = toy_rows(NOW, days=21)
@@ -244,6 +246,7 @@ def test_harm_retrains_and_promotes_a_better_challenger_once(ws):
     assert (harm["state"], harm["resolution"], harm["told_at"]) == ("resolved", "version 2 was promoted", None)
 
 
+@pytest.mark.slow
 def test_retraining_starts_its_cooldown_once_its_version_is_registered(ws):
     live(ws, toy_rows(NOW, days=36, flip=True), days=36)
     end = NOW + 36 * DAY

@@ -143,6 +143,7 @@ def test_confirm_ends_no_other_probation(ws, monkeypatch):
     assert history(ws.store, "toy").probation.version == 3
 
 
+@pytest.mark.slow
 def test_rollback_by_a_run_that_rolled_back_another_version_before(ws):
     """Names of runs are people's to give, and a run that is cleared keeps its own."""
     rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
@@ -170,6 +171,7 @@ def test_rollback_by_a_run_that_rolled_back_another_version_before(ws):
     assert actions(ws).count("rollback") == 2
 
 
+@pytest.mark.slow
 def test_rollback_after_harm_goes_to_the_version_it_was_compared_with(ws):
     rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     bad = force_nonsense(ws).version
@@ -182,6 +184,7 @@ def test_rollback_after_harm_goes_to_the_version_it_was_compared_with(ws):
     assert rollout.rollback(ws, CONFIG, watched.decision_id, actor="keel", run_id="watch-1").version == 2
 
 
+@pytest.mark.slow
 def test_rollback_resumes_an_interrupted_probation(ws):
     rollout.promote(ws, CONFIG, challenge(ws).report_id, **BY)
     force_nonsense(ws)
@@ -201,6 +204,7 @@ def test_probation_begins_at_the_approval_and_not_at_the_request(ws):
     assert probation.until == TURNED + 9 * DAY + CONFIG.promotion.probation
 
 
+@pytest.mark.slow
 def test_champion_that_cannot_be_scored_can_be_replaced_by_force(ws):
     """The way out of a broken production version that has no previous one."""
     comparison = challenge(ws)
@@ -214,6 +218,7 @@ def test_champion_that_cannot_be_scored_can_be_replaced_by_force(ws):
     assert deployments.read(ws.store, "toy").production == 2
 
 
+@pytest.mark.slow
 def test_old_run_that_is_cleared_keeps_the_current_champion(ws):
     first = challenge(ws)
     rollout.promote(ws, CONFIG, first.report_id, **BY)

@@ -18,7 +18,7 @@ from keel.alerts.budget import promise
 from keel.alerts.records import Change
 
 FULL = bool(os.environ.get("KEEL_FULL_SIZE"))
-NULL_YEARS = 20 if FULL else 3
+NULL_YEARS = 20 if FULL else 1
 MONTHS = YEAR / 120
 
 

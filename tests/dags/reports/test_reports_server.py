@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("airflow_db")]
 END = LAUNCH + DAY
 
 
+@pytest.mark.slow
 def test_report_is_on_the_server_linked_by_the_mail_and_gone_after_its_retention(
     new_keel_home,
     mlflow_url,
