@@ -171,7 +171,7 @@ class _Report:
             return None if is_foreign else compose_alerts(config, notice, now=self.now)
 
         observation = Observation(
-            observation_id=f"{SOURCE}-{derived_id(model, *identity)}",
+            observation_id=f"{SOURCE}-{derived_id(SOURCE, model, *identity)}",
             model=model,
             source=SOURCE,
             at=self.now,

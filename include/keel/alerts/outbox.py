@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,6 @@ class EmlSender:
 
 def _write(path: Path, made: EmailMessage) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")  # two channels may write the same file at once
     partial.write_bytes(bytes(made))
     os.replace(partial, path)  # a reader never sees half a mail

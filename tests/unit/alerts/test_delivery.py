@@ -637,6 +637,26 @@ def test_the_same_delivery_is_one_file(store: Store, outbox: EmlSender) -> None:
     assert message.at.tzinfo == UTC
 
 
+def test_one_file_that_channels_write_at_the_same_time_is_whole(store: Store, outbox: EmlSender) -> None:
+    message = Message.from_dict(store.outbox.message(post(store)) or {})
+    delivery = Delivery.from_dict(store.outbox.deliveries()[0])
+    names, start, answers = [f"{number:012}" for number in range(20)], threading.Barrier(4), list[Answer]()
+
+    def write() -> None:
+        for name in names:
+            start.wait()
+            answers.append(outbox.send(message, delivery.model_copy(update={"delivery_id": name}), ()))
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert [each.detail for each in answers if not each.accepted] == []
+    assert len(answers) == 80
+    assert len(files(outbox)) == 20
+
+
 def test_a_message_that_cannot_be_read_holds_up_no_other(store: Store, send) -> None:
     first, second = post(store), post(store, config=alerting("other"), at=MONDAY + HOUR)
     with store.begin() as connection:
