@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from keel.config.loading import Duration, Section
 
@@ -93,6 +93,12 @@ class RouteConfig(Section):
     @classmethod
     def _one_or_several(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("to")
+    @classmethod
+    def _one_spelling(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        # Ann@example.com and ann@example.com are one person, with one mail and one budget
+        return tuple(name.lower() for name in value) if info.data.get("channel") == "email" else value
 
     @model_validator(mode="after")
     def _plausible(self) -> Self:

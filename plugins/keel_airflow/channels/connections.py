@@ -80,7 +80,9 @@ def from_smtp_url(url: str) -> Connection:
 
     try:
         parts = urlsplit(url)
-        port, options = parts.port, parse_qs(parts.query, strict_parsing=bool(parts.query))
+        # a plus sign is one: in a form it would be a space, and keel+alerts@example.com another address
+        query = parts.query.replace("+", "%2B")
+        port, options = parts.port, parse_qs(query, strict_parsing=bool(query))
     except ValueError:
         raise ConfigError(f"{SMTP_URL} is not an address; it must be like {FORM}") from None
     tls = (options.pop("tls", None) or ["implicit" if parts.scheme == "smtps" else "starttls"])[-1]

@@ -71,6 +71,17 @@ def test_mail_by_one_environment_variable(tls: str, tmp_path: Path, monkeypatch:
         assert server.inbox.mails[0]["From"] == "models@example.com"
 
 
+@pytest.mark.parametrize("written", ["keel+alerts@example.com", "keel%2Balerts@example.com"])
+def test_sender_of_the_variable_may_have_a_plus_sign(
+    written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mail_server(tmp_path, "none") as server:
+        monkeypatch.setenv("KEEL_SMTP_URL", f"smtp://127.0.0.1:{server.port}?tls=none&from={written}")
+        assert send().accepted
+        assert server.inbox.mails[0]["From"] == "keel+alerts@example.com"
+        assert server.inbox.envelopes[0].mail_from == "keel+alerts@example.com"
+
+
 @pytest.mark.parametrize(
     "url",
     [

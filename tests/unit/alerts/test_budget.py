@@ -82,6 +82,12 @@ def test_strictest_person_of_a_model_sets_its_level():
     assert made.expected(ann) < 2
 
 
+def test_address_in_another_spelling_is_the_same_person():
+    spelt = model(email=["Ann@Example.com", "ann@example.com"])
+    [person] = promise([spelt, model("other")]).people
+    assert (person.recipient, len(person.models)) == ("ann@example.com", 2)
+
+
 def test_smallest_budget_of_a_persons_models_counts():
     [person] = promise([model(budget=4), model("other", budget=0.5)]).people
     assert person.budget == 0.5

@@ -79,11 +79,43 @@ def test_template_that_is_no_text_is_replaced(folder):
     assert "The template email.html.j2 in KEEL_ALERT_TEMPLATES failed: UnicodeDecodeError" in html_of(mail())
 
 
-def test_folder_that_is_missing_or_empty_changes_nothing(tmp_path, monkeypatch):
+def test_folder_that_is_empty_changes_nothing(tmp_path, monkeypatch):
     usual = text_of(mail())
-    for value in ("", str(tmp_path), str(tmp_path / "missing")):
+    for value in ("", str(tmp_path)):
         monkeypatch.setenv(FOLDER_VARIABLE, value)
         assert text_of(mail()) == usual
+
+
+def test_folder_that_does_not_exist_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "missing"))
+    found = mail()
+    said = f"The folder that {FOLDER_VARIABLE} names cannot be read: No such file or directory"
+    assert said in text_of(found)
+    assert said in html_of(found)
+    assert str(tmp_path) not in text_of(found)
+    assert str(tmp_path / "missing") in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("email.text.j2", "email.txt.j2"), ("email.txt", "email.txt.j2"), ("slck.json.j2", "slack.json.j2")],
+)
+def test_file_that_replaces_no_template_is_said_in_every_message(folder, caplog, name, meant):
+    (folder / name).write_text("x")
+    (folder / "email.html.j2").write_text('{% include "keel/email.html.j2" %}')
+    found = mail()
+    assert f"{name} in {FOLDER_VARIABLE} replaces no template; did you mean '{meant}'?" in text_of(found)
+    assert f"{name} in {FOLDER_VARIABLE}" in html_of(found)
+    assert name in caplog.text
+
+
+def test_part_of_a_template_and_what_is_no_template_are_no_fault(folder, caplog):
+    (folder / "contact.j2").write_text("Questions: #ml-help")
+    (folder / "README.md").write_text("What these are for.")
+    (folder / "email.txt.j2").write_text('{% include "keel/email.txt.j2" %}{% include "contact.j2" %}')
+    assert text_of(mail()).rstrip().endswith("Questions: #ml-help")
+    assert FOLDER_VARIABLE not in text_of(mail())
+    assert not caplog.text
 
 
 def test_what_a_template_makes_can_be_checked(folder):

@@ -1,7 +1,8 @@
 """Load and render the templates of messages. A user's folder replaces single files.
 
 A template is data from outside: it runs in a sandbox, sees plain values only, and a name that it misspells is an error.
-A template of a user that fails is replaced by Keel's own, which says so, because the message matters more.
+A template of a user that fails is replaced by Keel's own, which says so, because the message matters more. It also says
+so where a folder or a file is named in vain.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from jinja2 import (
 )
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from keel.errors import suggestion
 from keel.reports import numbers
 from keel.values.texts import CELL, is_web_address, shown
 
@@ -48,17 +50,38 @@ def render(name: str, *, check: Callable[[str], object] | None = None, **values:
 
     """
     folder = os.environ.get(FOLDER_VARIABLE)
-    if not folder or not (Path(folder) / name).is_file():
-        return _built_in().get_template(name).render(template_problem=None, **values)
+    problem = _useless(folder) if folder else None
     try:
-        text = _replaced(folder).get_template(name).render(template_problem=None, **values)
-        if check:
-            check(text)
+        if folder and (Path(folder) / name).is_file():
+            text = _replaced(folder).get_template(name).render(template_problem=problem, **values)
+            if check:
+                check(text)
+            return text
     except Exception as error:  # whatever a template does, people must get the message
         log.warning("the template %s in %s failed; the built-in one is used", name, folder, exc_info=True)
         problem = shown(f"The template {name} in {FOLDER_VARIABLE} failed: {_said(error)}", CELL)
-        return _built_in().get_template(name).render(template_problem=problem, **values)
-    return text
+    return _built_in().get_template(name).render(template_problem=problem, **values)
+
+
+def _useless(folder: str) -> str | None:
+    """Return why a user's folder, or a template in it, replaces nothing; None where all of it is of use.
+
+    A file that replaces none of Keel's may be a part of another one, which then names it.
+    """
+    ours = _built_in().list_templates()
+    try:
+        files = [path for path in Path(folder).iterdir() if path.suffix == ".j2" or f"{path.name}.j2" in ours]
+        texts = {path.name: path.read_bytes() for path in files if path.is_file()}
+    except OSError as error:
+        log.warning("the templates in %s=%s cannot be read: %s", FOLDER_VARIABLE, folder, error.strerror)
+        return f"The folder that {FOLDER_VARIABLE} names cannot be read: {error.strerror}"
+    named = {name for name in texts for other, text in texts.items() if name != other and name.encode() in text}
+    strange = sorted(texts.keys() - {*ours} - named)
+    if not strange:
+        return None
+    log.warning("%s in %s: no template of Keel's, and no part of one, has this name", ", ".join(strange), folder)
+    problem = f"{', '.join(strange)} in {FOLDER_VARIABLE} replaces no template{suggestion(strange[0], ours)}"
+    return shown(problem, CELL)
 
 
 def _said(error: Exception) -> str:
