@@ -63,7 +63,7 @@ def observe_outcome(
         model=config.model,
         source=REQUEST if is_request else WATCH,
         at=now if is_request else decision.window.end,
-        findings=(*change.findings, *findings_of(decision)),
+        findings=(*change.findings, *findings_of(decision, decision.decision_id)),
         examined=() if asked is None else (Examined(kind=Kind.APPROVAL, subject=subject_of(asked)),),
         resolution=change.resolution
         or (f"version {adopted} is in production" if adopted else "")
@@ -160,8 +160,11 @@ def _of_experiment(decision: DecisionRecord) -> Finding:
 
 
 def _identity(decision: DecisionRecord, outcome: Outcome | None) -> str:
-    """Return the id of what is observed: of a decision, or of what an hourly evaluation says again and again."""
-    if isinstance(decision, ProbationDecision) and outcome is None:
+    """Return the id of what is observed: of a decision, or of what an hourly evaluation says again and again.
+
+    Lost records are said once, in the same words as the next ones.
+    """
+    if isinstance(decision, ProbationDecision) and outcome is None and not decision.undelivered:
         report = decision.watched
         said = (decision.verdict, str(report.extended_until), *decision.findings)
         return derived_id("observation", "watch", decision.model, str(decision.version), *said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from keel.alerts.records import Examined, Finding, Observation
+from keel.alerts.records import EPISODE, Examined, Finding, Observation
 from keel.config import Kind, Severity
 from keel.monitoring.storage import derived_id
 
@@ -26,7 +26,8 @@ def observe_reconciled(found: ReconcileRecord, *, run_id: str, now: datetime) ->
     """Return what `keel.rollout.reconcile` found of a model.
 
     A change outside Keel is an event; one of the version in production ends what was found of the version before. Lost
-    records last until a reconciliation finds no more of them. An interrupted change that was completed is no finding.
+    records last until a reconciliation finds no more of them; what is lost until then is told again. An interrupted
+    change that was completed is no finding.
 
     run_id: the same run observes the same. now: the clock's time.
     """
@@ -36,19 +37,22 @@ def observe_reconciled(found: ReconcileRecord, *, run_id: str, now: datetime) ->
         model=found.model,
         source=MAINTENANCE,
         at=now,
-        findings=findings_of(found),
+        findings=findings_of(found, run_id),
         examined=EXAMINED,
         resolution="" if version is None else f"version {version} is in production",
         version_changed=version is not None,
     )
 
 
-def findings_of(found: ReconcileRecord | DecisionRecord) -> tuple[Finding, ...]:
-    """Return what was found, of a reconciliation or of the decision that carries it to people."""
+def findings_of(found: ReconcileRecord | DecisionRecord, told_by: str) -> tuple[Finding, ...]:
+    """Return what was found, of a reconciliation or of the decision that carries it to people.
+
+    told_by: the run or the decision. Each lost record is told by one of them, so another one tells of other records.
+    """
     changes = [sentence for sentence in found.findings if sentence not in found.undelivered]
     known = {str(each.get("sentence")): each for each in found.out_of_band}
     outside = {_subject(known, each): _changed_outside(each, known.get(each, {})) for each in changes}
-    return (*outside.values(), *_lost_records(found.undelivered))
+    return (*outside.values(), *_lost_records(found.undelivered, told_by))
 
 
 def adopted_version(found: ReconcileRecord | DecisionRecord) -> int | None:
@@ -73,7 +77,7 @@ def _changed_outside(sentence: str, detail: JsonObject) -> Finding:
     )
 
 
-def _lost_records(sentences: Sequence[str]) -> tuple[Finding, ...]:
+def _lost_records(sentences: Sequence[str], told_by: str) -> tuple[Finding, ...]:
     """Return records that could not be stored, all of a model as one finding."""
     if not sentences:
         return ()
@@ -83,6 +87,6 @@ def _lost_records(sentences: Sequence[str]) -> tuple[Finding, ...]:
             kind=Kind.LOST_RECORDS,
             severity=Severity.ERROR,
             sentence=f"{sentences[0].strip().removesuffix('.')}{f'; and {more} more' if more else ''}",
-            evidence={"records": list(sentences)},
+            evidence={"records": list(sentences), EPISODE: told_by},
         ),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from keel.alerts.messages.base import known, links, message, owner
 from keel.alerts.messages.tables import news_table, over, within
 from keel.alerts.messages.todo import by_kind
-from keel.alerts.messages.words import NOTHING, current, headline, ranked, sentence_of, worst
+from keel.alerts.messages.words import NOTHING, began_anew, current, headline, ranked, sentence_of, worst
 from keel.alerts.records import Change
 from keel.config import Kind
 from keel.monitoring.performance_words import capitalised
@@ -83,7 +83,7 @@ def resolutions(news: Sequence[News], rule: str = "it is not seen any more") -> 
 
 def unanswered(news: Sequence[News]) -> list[str]:
     """Return for how long nobody has answered what people are reminded of."""
-    found = [each.alert for each in news if each.change is Change.REMINDER]
+    found = [each.alert for each in news if each.change is Change.REMINDER and not began_anew(each)]
     if not found:
         return []
     since = numbers.time(min(each.first_seen for each in found))

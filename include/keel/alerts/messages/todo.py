@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from keel.alerts.messages.words import BEFORE, NOTHING, current
+from keel.alerts.messages.words import BEFORE, NOTHING
 from keel.alerts.records import Change
 from keel.config import Kind
 from keel.reports.check import to_do
@@ -119,11 +119,24 @@ BY_KIND: dict[Kind, tuple[tuple[str, str], ...]] = {
 """Steps for alerts that come without the records of a check, with their commands."""
 
 
+AFTER: dict[Kind, tuple[tuple[str, str], ...]] = {
+    Kind.LOST_RECORDS: (
+        (
+            "No more was lost. What was lost before is in no store: only the dead letters in the service's spool have "
+            "it, which Keel never deletes: docs/serving.md.",
+            "",
+        ),
+    ),
+}
+"""What is left to do after the end."""
+
+
 def by_kind(news: Sequence[News]) -> list[str]:
-    """Return what to do about news of any kind, each step once; the page of a check says more."""
+    """Return what to do about news of any kind, over or not, each step once; the page of a check says more."""
     steps: dict[str, None] = {}
-    for each in current(news):
-        for text, line in BY_KIND.get(each.alert.kind, ()):
+    for each in news:
+        is_over = each.change is Change.RESOLVED
+        for text, line in (AFTER if is_over else BY_KIND).get(each.alert.kind, ()):
             names = {"model": each.alert.model, "channel": each.alert.subject.partition(":")[0]}
             steps[command(text, line.format(**names))] = None
     return [*steps, *answer(news)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from keel.alerts.records import Change
+from keel.alerts.records import EPISODE, Change
 from keel.config import Kind, Severity
 from keel.ledger.wording import with_full_stop
 from keel.monitoring.performance_words import capitalised
@@ -100,6 +100,12 @@ def grouped(news: Sequence[News]) -> list[list[News]]:
     return list(groups.values())
 
 
+def began_anew(news: News) -> bool:
+    """Return whether another occurrence of the same trouble is told, which began while the alert was open."""
+    alert = news.alert
+    return news.change is Change.REMINDER and alert.evidence.get(EPISODE) not in (None, alert.told_episode)
+
+
 def _told(group: Sequence[News]) -> str:
     alerts = [each.alert for each in group]
     change = group[0].change
@@ -108,7 +114,7 @@ def _told(group: Sequence[News]) -> str:
     words = clause(alerts)
     person = shown(alerts[0].acknowledged_by or "a person", NAME)
     return {
-        Change.REMINDER: f"still: {words}",
+        Change.REMINDER: f"{'again' if began_anew(group[0]) else 'still'}: {words}",
         Change.ESCALATED: f"worse than before: {words}",
         Change.ACKNOWLEDGED: f"{person} sees to it: {words}",
     }.get(change, words)

@@ -10,11 +10,14 @@ from keel.alerts.findings.approval import observe_answer, observe_question
 from keel.alerts.findings.failure import observe_failure, observe_success
 from keel.alerts.findings.outcome import observe_outcome
 from keel.alerts.findings.reconciled import observe_reconciled
-from keel.alerts.records import ALL_MODELS, Examined
+from keel.alerts.messages.alerts import compose_alerts
+from keel.alerts.records import ALL_MODELS, Change, Examined
 from keel.config import Kind, Severity
 from keel.evaluation.probation.verdict import ProbationVerdict
 from keel.monitoring.records import DecisionRecord, Outcome, ReconcileRecord
+from tests.support.alerts.life import Life
 from tests.support.alerts.reports import END, WINDOW, decision
+from tests.support.alerts.samples import notice
 from tests.support.toy import toy_config
 
 CONFIG = toy_config()
@@ -167,8 +170,8 @@ def test_what_a_reconciliation_found_goes_with_the_evaluation():
 # Maintenance
 
 
-def reconciled(**values):
-    return observe_reconciled(ReconcileRecord.from_dict({"model": "toy", **values}), run_id="run-1", now=NOW)
+def reconciled(*, run_id="run-1", **values):
+    return observe_reconciled(ReconcileRecord.from_dict({"model": "toy", **values}), run_id=run_id, now=NOW)
 
 
 def test_a_reconciliation_tells_changes_as_events_and_lost_records_until_none_follow():
@@ -182,10 +185,24 @@ def test_a_reconciliation_tells_changes_as_events_and_lost_records_until_none_fo
     assert moved.evidence == {"what": "production", "expected": 3, "found": 2}
     assert (lost.kind, lost.severity) == (Kind.LOST_RECORDS, Severity.ERROR)
     assert lost.sentence == "Lost 1; and 1 more"
-    assert lost.evidence == {"records": ["Lost 1.", "Lost 2."]}
+    assert lost.evidence == {"records": ["Lost 1.", "Lost 2."], "episode": "run-1"}
     assert seen.examined == reconciled().examined
     assert Examined(kind=Kind.LOST_RECORDS) in seen.examined
     assert reconciled().findings == ()
+
+
+def test_each_loss_of_records_is_told_also_in_the_same_words_and_the_end_says_that_they_are_not_stored():
+    life, told = Life(), []
+    for run, sentences in (("night 1", ["Lost."]), ("night 2", ["Lost."]), ("night 3", [])):
+        seen = reconciled(run_id=run, findings=sentences, undelivered=sentences)
+        told += life.see(*seen.findings, examined=seen.examined)
+    assert [each.change for each in told] == [Change.FIRING, Change.REMINDER, Change.RESOLVED]
+    _, again, over = (compose_alerts(CONFIG, notice("n", (each,)), now=NOW) for each in told)
+    assert again.subject == "toy: again: predictions could not be stored"
+    assert not any("no person has acknowledged it" in line for line in again.done)
+    assert "only the dead letters in the service's spool have it" in over.todo[0]
+    evaluations = [watch("none", "notify", decision_id=each, findings=["L."], undelivered=["L."]) for each in "ab"]
+    assert len({observed(each).observation_id for each in evaluations}) == 2
 
 
 def test_a_version_that_was_moved_outside_keel_ends_what_was_found_of_the_one_before():
