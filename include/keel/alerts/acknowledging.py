@@ -24,7 +24,7 @@ from keel.alerts.records import (
 from keel.config import read_models
 from keel.errors import UnknownAlert
 from keel.monitoring.storage import derived_id
-from keel.store import alerts, outbox
+from keel.store import alerts
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from keel.workspace import Workspace
 
 SOURCE = "request"
-INCIDENT_CHANNELS = ("pagerduty",)
-"""Channels that keep an incident of their own, which goes on calling people until it is acknowledged there too."""
 MAX_LISTED = 10
 """Alerts that an error lists."""
 REMOVED = "the model was removed"
@@ -146,10 +144,10 @@ def _name(alert: Alert) -> str:
 def _acknowledge_incidents(connection: sa.Connection, alert: Alert, event: AlertEvent) -> None:
     """Write the message that acknowledges the incidents of an alert, to those who were sent the alert itself."""
     references = tuple(alerts.told_in(connection, [alert.alert_id]))
-    sent = outbox.deliveries_of(connection, references)
-    to = dict.fromkeys((row["channel"], row["recipient"]) for row in sent if row["channel"] in INCIDENT_CHANNELS)
+    sent = routing.sent_before(connection, [alert])[alert.fingerprint]
+    to = {who: (alert.fingerprint,) for who in sorted(sent) if who[0] in routing.INCIDENT_CHANNELS}
     if to:
-        routing.put(connection, _message(alert, event, references), list(to), now=event.at)
+        routing.put(connection, _message(alert, event, references), to, now=event.at)
 
 
 def _message(alert: Alert, event: AlertEvent, references: tuple[str, ...]) -> Message:

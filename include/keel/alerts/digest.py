@@ -6,9 +6,10 @@ models together, one message a recipient; or in the data's time, where a past ye
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from keel.alerts import routing
@@ -155,9 +156,10 @@ def _period(settings: AlertsConfig, moment: datetime) -> Any:
 
 def _write(connection: sa.Connection, due: Sequence[_Due], *, at: datetime, now: datetime) -> list[Posted]:
     """Write a message for each group of recipients who get the digests of the same models."""
-    groups: dict[tuple[int, ...], list[routing.Recipient]] = {}
-    for recipient, wanted in _wanted(due).items():
-        groups.setdefault(tuple(wanted), []).append(recipient)
+    groups: dict[tuple[int, ...], dict[routing.Recipient, Collection[str]]] = {}
+    for recipient, wanted in _wanted(connection, due).items():
+        group = groups.setdefault(tuple(wanted), {})
+        group[recipient] = tuple(chain.from_iterable(wanted.values()))
     posted = [_post(connection, [due[place] for place in places], to, now) for places, to in groups.items()]
     for place, each in enumerate(due):
         messages = [one.message_id for one, places in zip(posted, groups, strict=True) if place in places]
@@ -165,16 +167,18 @@ def _write(connection: sa.Connection, due: Sequence[_Due], *, at: datetime, now:
     return posted
 
 
-def _wanted(due: Sequence[_Due]) -> dict[routing.Recipient, list[int]]:
-    """Return the places in ``due`` of what each recipient gets."""
-    wanted: dict[routing.Recipient, list[int]] = {}
+def _wanted(connection: sa.Connection, due: Sequence[_Due]) -> dict[routing.Recipient, dict[int, Collection[str]]]:
+    """Return the places in ``due`` of what each recipient gets, with the alerts whose changes it takes."""
+    wanted: dict[routing.Recipient, dict[int, Collection[str]]] = {}
     for place, each in enumerate(due):
-        for recipient in routing.recipients([each.config], each.notice.news, None):
-            wanted.setdefault(recipient, []).append(place)
+        news = each.notice.news
+        before = routing.sent_before(connection, [one.alert for one in news if one.change is Change.RESOLVED])
+        for recipient, tells in routing.recipients([each.config], news, None, before=before).items():
+            wanted.setdefault(recipient, {})[place] = tells
     return wanted
 
 
-def _post(connection: sa.Connection, due: Sequence[_Due], to: Sequence[routing.Recipient], now: datetime) -> Posted:
+def _post(connection: sa.Connection, due: Sequence[_Due], to: routing.Recipients, now: datetime) -> Posted:
     ids = [each.notice.message_id for each in due]
     message = compose_digest(
         {each.config.model: each.notice for each in due},

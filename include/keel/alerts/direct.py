@@ -85,7 +85,10 @@ def tell_directly(
     message = message.model_copy(update={"done": (*message.done, UNRECORDED)})
     to = recipients(configs, told, message.severity)
     running = [
-        started(f"keel-sends-{channel}", partial(_send_by, channel, message, to, senders.get(channel), fallback, now))
+        started(
+            f"keel-sends-{channel}",
+            partial(_send_by, channel, message, tuple(to.items()), senders.get(channel), fallback, now),
+        )
         for channel in dict.fromkeys(channel for channel, _ in to)
     ]
     sent = tuple(chain.from_iterable(each.result() for each in running))
@@ -95,12 +98,17 @@ def tell_directly(
 
 
 def _send_by(
-    channel: str, message: Message, to: Sequence[Recipient], sender: Sender | None, fallback: Sender, now: datetime
+    channel: str,
+    message: Message,
+    to: Sequence[tuple[Recipient, Collection[str]]],
+    sender: Sender | None,
+    fallback: Sender,
+    now: datetime,
 ) -> list[Delivery]:
     """Send to the recipients of a channel. A receiver that does not answer is asked once; the rest for it are files."""
     sent: list[Delivery] = []
     silent: dict[str, Sender] = {}
-    for delivery in [new_delivery(message, *each, now) for each in to if each[0] == channel]:
+    for delivery in [new_delivery(message, who, now, tells) for who, tells in to if who[0] == channel]:
         began, by = time.monotonic(), way(delivery)
         sent.append(_send(message, delivery, silent.get(by, sender), fallback, now))
         if sent[-1].state != "sent" and time.monotonic() - began > SILENCE:

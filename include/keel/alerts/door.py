@@ -17,6 +17,7 @@ from keel.alerts.messages.plain import plain
 from keel.alerts.records import (
     Alert,
     AlertEvent,
+    Change,
     Delivery,
     Message,
     News,
@@ -113,8 +114,7 @@ class _Door:
         step, still_open = self.advance()
         prompt = any(is_prompt(each, self.settings) for each in step.news)
         message = self.compose(compose, step.news, still_open) if prompt else None
-        to = routing.recipients(self.configs, step.news, message.severity) if message else []
-        sent = routing.put(self.connection, message, to, now=self.now) if message else ()
+        sent = self.put(message, step.news) if message else ()
         posted = message.message_id if message else None
         # nobody needs to know: they stay untold
         news = step.news if message or not prompt else ()
@@ -154,6 +154,13 @@ class _Door:
         except Exception:
             log.exception("a message about %s could not be composed; a plain one takes its place", notice.message_id)
             return plain(self.config, notice, now=self.now)
+
+    def put(self, message: Message, news: tuple[News, ...]) -> tuple[Delivery, ...]:
+        """Write the message and its deliveries."""
+        over = [each.alert for each in news if each.change is Change.RESOLVED]
+        before = routing.sent_before(self.connection, over)
+        to = routing.recipients(self.configs, news, message.severity, before=before)
+        return routing.put(self.connection, message, to, now=self.now)
 
     def store(self, step: Step, news: Iterable[News], message_id: str | None) -> None:
         """Write the rows of the step, with what people were told of."""

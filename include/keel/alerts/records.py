@@ -279,6 +279,8 @@ class Delivery(Record):
     channel: str
     recipient: str
     state: Literal["pending", "sent", "failed"]
+    tells: tuple[str, ...] | None = None
+    """Of a channel that keeps incidents: fingerprints of the alerts that it is told of; None: the whole message."""
     tries: int = 0
     next_try_at: Time | None = None
     answer: str | None = None

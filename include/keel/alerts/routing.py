@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keel.alerts.records import Change, Delivery, Message, News
 from keel.monitoring.storage import derived_id
-from keel.store import outbox
+from keel.store import alerts, outbox
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from keel.alerts.records import Alert
     from keel.config import ModelConfig, RouteConfig, Severity
 
 OUTBOX = "outbox"
 """The channel where nobody is configured: such a message becomes a file in the outbox."""
+INCIDENT_CHANNELS = ("pagerduty",)
+"""Channels that keep an incident of each alert, which goes on calling people until it is over there too."""
 Recipient = tuple[str, str]
 """Channel and recipient."""
+Recipients = Mapping[Recipient, Collection[str]]
+"""To whom a message goes, with the fingerprints of the alerts whose changes each takes."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +43,49 @@ class Posted:
     digest_id: str | None = None
 
 
-def recipients(configs: Iterable[ModelConfig], news: Collection[News], severity: Severity | None) -> list[Recipient]:
-    """Return who is to get a message about some news, each once, in the order of the configurations.
+def recipients(
+    configs: Iterable[ModelConfig],
+    news: Collection[News],
+    severity: Severity | None,
+    *,
+    before: Mapping[str, Collection[Recipient]] | None = None,
+) -> Recipients:
+    """Return who is to get a message about some news, in the order of the configurations.
 
     A way takes a message for one change that it takes: by its kind, and by its severity, which is the worse of what
-    people know of the alert and what it is now. So who was told of an error is told that it is over, too.
+    people know of the alert and what it is now. Who was sent the beginning of an alert takes its end, too.
 
     severity: of the message, which decides where there is no news; None takes nobody then.
+    before: see `sent_before`.
     """
     routes = [route for config in configs for route in config.alerts.all_routes()]
     if not routes:
-        return [(OUTBOX, "")]
-    taken = [route for route in routes if _takes(route, news, severity)]
-    return list(dict.fromkeys((route.channel, name) for route in taken for name in route.to))
+        return {(OUTBOX, ""): ()}
+    taken: dict[Recipient, list[str]] = {}
+    for route in routes:
+        for who in ((route.channel, name) for name in route.to):
+            mine = [
+                each.alert.fingerprint for each in news if _takes(route, each) or _ends_for(who, each, before or {})
+            ]
+            if mine or (not news and _takes_all(route, severity)):
+                taken.setdefault(who, []).extend(mine)
+    return {who: tuple(dict.fromkeys(mine)) for who, mine in taken.items()}
+
+
+def sent_before(connection: sa.Connection, found: Iterable[Alert]) -> dict[str, set[Recipient]]:
+    """Return, by fingerprint, who was sent a message that told of an alert."""
+    before: dict[str, set[Recipient]] = {}
+    for alert in found:
+        rows = outbox.deliveries_of(connection, alerts.told_in(connection, [alert.alert_id]))
+        about = (row for row in rows if row["tells"] is None or alert.fingerprint in row["tells"])
+        before[alert.fingerprint] = {(row["channel"], row["recipient"]) for row in about}
+    return before
 
 
 def put(
     connection: sa.Connection,
     message: Message,
-    to: Sequence[Recipient],
+    to: Recipients,
     *,
     now: datetime,
     after: Sequence[str] | None = None,
@@ -67,7 +96,7 @@ def put(
     is new does not wait for one of them that does not get through. What is over does, and what is told with it: an
     incident of a channel that began after its end would never end.
     """
-    sent = tuple(new_delivery(message, channel, recipient, now) for channel, recipient in to)
+    sent = tuple(new_delivery(message, who, now, tells) for who, tells in to.items())
     references = message.references if after is None else after
     outbox.put_message(connection, message.to_dict(), now=now)
     rows = [each.to_dict() for each in sent]
@@ -79,12 +108,16 @@ def _ends_something(message: Message) -> bool:
     return any(each.change in (Change.RESOLVED, Change.ACKNOWLEDGED) for each in message.alerts)
 
 
-def _takes(route: RouteConfig, news: Collection[News], severity: Severity | None) -> bool:
-    if not news:
-        return severity is not None and not route.kinds and severity.level >= route.severity.level
-    return any(
-        (not route.kinds or each.alert.kind in route.kinds) and _level(each) >= route.severity.level for each in news
-    )
+def _takes(route: RouteConfig, news: News) -> bool:
+    return (not route.kinds or news.alert.kind in route.kinds) and _level(news) >= route.severity.level
+
+
+def _takes_all(route: RouteConfig, severity: Severity | None) -> bool:
+    return severity is not None and not route.kinds and severity.level >= route.severity.level
+
+
+def _ends_for(who: Recipient, news: News, before: Mapping[str, Collection[Recipient]]) -> bool:
+    return news.change is Change.RESOLVED and who in before.get(news.alert.fingerprint, ())
 
 
 def _level(news: News) -> int:
@@ -92,8 +125,12 @@ def _level(news: News) -> int:
     return max(news.alert.severity.level, known.level if known else 0)
 
 
-def new_delivery(message: Message, channel: str, recipient: str, now: datetime) -> Delivery:
-    """Return a message on its way to a recipient."""
+def new_delivery(message: Message, who: Recipient, now: datetime, tells: Collection[str] = ()) -> Delivery:
+    """Return a message on its way to a recipient. tells: fingerprints of the alerts whose changes the recipient takes.
+
+    An incident that the recipient does not take would be opened for what nobody ends there. A text tells all.
+    """
+    channel, recipient = who
     return Delivery(
         delivery_id=derived_id("delivery", message.message_id, channel, recipient),
         message_id=message.message_id,
@@ -101,6 +138,7 @@ def new_delivery(message: Message, channel: str, recipient: str, now: datetime) 
         channel=channel,
         recipient=recipient,
         state="pending",
+        tells=tuple(tells) if tells and channel in INCIDENT_CHANNELS else None,
         next_try_at=now,
         created_at=now,
     )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Rows = list[Row]
 _TIMES = frozenset({"next_try_at", "leased_until", "created_at", "finished_at", "at"})
+_JSON = frozenset({"tells", "reference"})
 PENDING = "pending"
 
 
@@ -232,16 +233,18 @@ def _rows(connection: sa.Connection, query: sa.Select[Any]) -> Rows:
 
 
 def _read_row(row: Mapping[Any, Any]) -> Row:
-    values: Row = {str(n): from_micros(v) if n in _TIMES and v is not None else v for n, v in row.items()}
-    if values.get("reference") is not None:
-        values["reference"] = json.loads(values["reference"])
-    return values
+    return {str(name): _read_value(str(name), value) for name, value in row.items()}
+
+
+def _read_value(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    return from_micros(value) if name in _TIMES else json.loads(value) if name in _JSON else value
 
 
 def _written(row: Mapping[str, Any]) -> Row:
     values = _micros({column.name: row[column.name] for column in deliveries.c if column.name in row})
-    reference = values.get("reference")
-    return values | {"reference": None if reference is None else as_json(reference)}
+    return {name: as_json(value) if name in _JSON and value is not None else value for name, value in values.items()}
 
 
 def _micros(values: Mapping[str, Any]) -> Row:

@@ -36,7 +36,7 @@ class PagerDutySender:
         """
         service = connection(delivery.recipient, holds=HOLDS)
         answers = []
-        for event in events(message):
+        for event in events(message, delivery.tells):
             answers.append(_sent(service, event))
             if not answers[-1].accepted:
                 return answers[-1]

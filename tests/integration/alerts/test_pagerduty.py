@@ -22,10 +22,11 @@ Connect = Callable[..., None]
 KEY = "canary0123456789canary0123456789"
 
 
-def send(about: Message) -> Answer:
+def send(about: Message, tells: tuple[str, ...] | None = None) -> Answer:
     from keel_airflow.channels import senders
 
-    return senders()["pagerduty"].send(about, delivery(about, "pagerduty", "pager_rides"), ())
+    to = delivery(about, "pagerduty", "pager_rides").model_copy(update={"tells": tells})
+    return senders()["pagerduty"].send(about, to, ())
 
 
 @pytest.fixture
@@ -59,6 +60,12 @@ def test_message_about_several_alerts_is_an_event_each(pager: Receiver) -> None:
     assert answer.accepted
     assert answer.detail.startswith("2 events")
     assert [got.json["event_action"] for got in pager.received] == ["trigger", "resolve"]
+
+
+def test_message_of_which_one_alert_is_for_the_service_is_one_event(pager: Receiver) -> None:
+    harm = line(Kind.PERFORMANCE, severity=Severity.ERROR)
+    assert send(message(line(), harm), (harm.fingerprint,)).accepted
+    assert [got.json["dedup_key"] for got in pager.received] == [harm.fingerprint]
 
 
 def test_news_that_asks_for_nothing_opens_no_incident(pager: Receiver) -> None:

@@ -11,7 +11,7 @@ from keel.alerts.acknowledging import acknowledge
 from keel.alerts.digest import due_models, flush_digests
 from keel.alerts.door import Posted, observe_in
 from keel.alerts.findings.outcome import observe_outcome
-from keel.alerts.records import Alert, AlertEvent, Change, Examined, Finding, Message
+from keel.alerts.records import Alert, AlertEvent, Change, Delivery, Examined, Finding, Message
 from keel.alerts.silences import end_silence, silence
 from keel.config import Kind, ModelConfig, Severity
 from keel.monitoring.records import Outcome
@@ -224,6 +224,37 @@ def test_each_group_of_a_digest_has_its_thread_its_order_and_its_acknowledgement
     assert follows == {each.deliveries[0].channel: each.deliveries[0].delivery_id for each in (first, second)}
     acknowledge(ws, alert["alert_id"], actor="ada", now=MONDAY + WEEK)
     assert len(ws.store.outbox.deliveries(channel="pagerduty")) == 3
+
+
+def test_who_was_sent_a_beginning_is_sent_its_end_and_an_incident_is_of_what_its_way_takes(ws: Workspace) -> None:
+    errors = {"severity": "error"}
+    pager, on_call = {"channel": "pagerduty", "to": "pager"}, {"channel": "email", "to": "on-call@example.com"}
+    config = alerting(resolve_after=1, routes=[pager | errors, on_call | errors])
+    rides = finding(Kind.LABELS_MISSING, severity=Severity.WARNING)
+    check(ws.store, MONDAY, finding(), rides, config=config)
+    [harm] = [each["alert_id"] for each in ws.store.alerts.list() if each["kind"] == Kind.PERFORMANCE]
+    acknowledge(ws, harm, actor="ada", now=MONDAY + HOUR / 2)
+    for hours in (1, 2):
+        kinds = (Kind.PERFORMANCE, Kind.LABELS_MISSING)[:hours]
+        clear = seen(at=MONDAY + hours * HOUR).model_copy(update={"examined": tuple(Examined(kind=k) for k in kinds)})
+        observe_in(ws.store, config, clear, told_plainly, now=MONDAY + hours * HOUR)
+    flush_digests(ws, [config], now=MONDAY + WEEK)
+
+    sent: dict[str, list[tuple[str, str]]] = {}
+    for row in ws.store.outbox.deliveries():
+        each = Delivery.from_dict(row)
+        lines = Message.from_dict(ws.store.outbox.message(each.message_id) or {}).alerts
+        told_of = [line for line in lines if each.tells is None or line.fingerprint in each.tells]
+        sent.setdefault(each.recipient, []).extend((str(line.kind), str(line.change)) for line in told_of)
+    everything = [
+        *(("performance", "firing"), ("labels_missing", "firing")),
+        *(("performance", "resolved"), ("labels_missing", "resolved")),
+    ]
+    assert sent == {
+        "ann@example.com": everything,
+        "on-call@example.com": everything,
+        "pager": [("performance", str(change)) for change in (Change.FIRING, Change.ACKNOWLEDGED, Change.RESOLVED)],
+    }
 
 
 def test_what_nobody_wants_to_hear_is_closed_without_a_message(ws: Workspace) -> None:

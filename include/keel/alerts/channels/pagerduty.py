@@ -5,6 +5,7 @@ Source: https://developer.pagerduty.com/docs/send-alert-event and send-change-ev
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,15 +30,18 @@ class Event:
     body: dict[str, Any]
 
 
-def events(message: Message) -> tuple[Event, ...]:
+def events(message: Message, tells: Collection[str] | None = None) -> tuple[Event, ...]:
     """Return the events of a message, in the order in which they are sent.
+
+    tells: fingerprints of the alerts that the receiver is told of; None: all of the message.
 
     An alert triggers, acknowledges or resolves the incident of its fingerprint. News that asks for nothing, such as a
     promotion, is a change event, which opens no incident. A message about no alert is one event of its own. A test
     opens an incident of the least severity, and resolves it at once, so that nobody has to.
     """
-    if message.alerts:
-        return tuple(_event(message, line) for line in message.alerts)
+    lines = [line for line in message.alerts if tells is None or line.fingerprint in tells]
+    if lines:
+        return tuple(_event(message, line) for line in lines)
     if message.topic == "test":
         return (_trigger(message, None), _closing("resolve", message.message_id))
     return (_trigger(message, None) if message.severity.is_trouble else _change(message, None),)

@@ -113,6 +113,7 @@ deliveries = Table(
     Column("lease", Text),
     Column("follows", Text),
     Column("in_order", Boolean, nullable=False),
+    Column("tells", Text),
     Column("answer", Text),
     Column("reference", Text),
     Column("created_at", BigInteger, nullable=False),

@@ -106,7 +106,7 @@ def _create_outbox() -> None:
         _whole("tries"),
         _whole("next_try_at", nullable=True),
         _whole("leased_until", nullable=True),
-        *map(_optional, ("lease", "follows", "answer", "reference")),
+        *map(_optional, ("lease", "follows", "tells", "answer", "reference")),
         sa.Column("in_order", sa.Boolean(), nullable=False),
         _whole("created_at"),
         _whole("finished_at", nullable=True),
