@@ -2,7 +2,8 @@
 
 A check measures and decides at the error rates of its own sections, such as ``drift.alpha``. To tell *people*, a
 finding must be surer: its adjusted p-value must reach the level of this module, which follows from the budgets of the
-people who are told, the models of which they are told, and how often each is checked.
+people who are told, the models of which they are told, and how often each is checked: by its schedule, or by what the
+store has recorded, if that is more.
 
 The promise adds expectations, which holds whatever depends on what. In one check each family of tests is adjusted for
 its columns, so that where nothing has changed, anything in it reaches level a with probability at most a. An alert that
@@ -19,7 +20,7 @@ channels that fail. Not in it either, and stated by `keel backtest`, is what fol
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -32,6 +33,7 @@ from keel.monitoring.live.promise import UNKNOWN_BLOCKS
 if TYPE_CHECKING:
     from keel.store import Store
 
+DAY = timedelta(days=1)
 MONTH = timedelta(days=30)
 YEAR = timedelta(days=365.25)
 MESSAGES_EACH = 2
@@ -54,13 +56,24 @@ PREVIOUS = frozenset({Kind.DATA_DRIFT})
 """The family of ``drift.against: previous``."""
 
 
+class Recorded(NamedTuple):
+    """Checks of a model that were recorded lately, of windows that end at different times."""
+
+    day: int = 0
+    month: int = 0
+    """In 30 days."""
+
+
+NOTHING_RECORDED: Mapping[str, Recorded] = {}
+
+
 @dataclass(frozen=True)
 class ModelBudget:
     """What one model may spend of a person's budget. Numbers are for 30 days."""
 
     model: str
     looks: float
-    """Checks by its schedule."""
+    """Checks: the larger of those by its schedule and those that were recorded (`looks_of`)."""
     families: int
     """Families of tests in a check whose findings this person is told, without that of performance."""
     tells_harm: bool
@@ -183,19 +196,21 @@ class Levels(NamedTuple):
     """The level of harm in all labels of a version."""
 
 
-def alert_levels(config: ModelConfig, configs: Collection[ModelConfig]) -> Levels:
+def alert_levels(
+    config: ModelConfig, configs: Collection[ModelConfig], recorded: Mapping[str, Recorded] = NOTHING_RECORDED
+) -> Levels:
     """Return the p-values that statistical findings of a model must reach so that people are told.
 
     configs: every valid model, as people share their budget among all models of which they are told. ``config`` counts
-    in place of the one with its name.
+    in place of the one with its name. recorded: the checks of models lately (`recorded_looks`), with the one in hand.
 
     What is measured and decided keeps ``drift.alpha`` and ``performance.alpha``; the levels are never above them.
     """
-    made = promise([config, *(each for each in configs if each.model != config.model)])
+    made = promise([config, *(each for each in configs if each.model != config.model)], recorded)
     return Levels(*(each[config.model] for each in (made.levels, made.harm_levels, made.long_run_levels)))
 
 
-def promise(configs: Collection[ModelConfig]) -> Promise:
+def promise(configs: Collection[ModelConfig], recorded: Mapping[str, Recorded] = NOTHING_RECORDED) -> Promise:
     """Return what each person can rely on, in the order of channel and recipient."""
     told: dict[tuple[Channel, str], list[tuple[ModelConfig, frozenset[Kind]]]] = defaultdict(list)
     for config in configs:
@@ -206,7 +221,10 @@ def promise(configs: Collection[ModelConfig]) -> Promise:
             channel=channel,
             recipient=recipient,
             budget=min(config.alerts.budget for config, _ in models),
-            models=tuple(_model_budget(*each) for each in sorted(models, key=lambda each: each[0].model)),
+            models=tuple(
+                _model_budget(config, kinds, recorded.get(config.model, Recorded()))
+                for config, kinds in sorted(models, key=lambda each: each[0].model)
+            ),
         )
         for (channel, recipient), models in sorted(told.items())
     )
@@ -239,6 +257,41 @@ def spent(store: Store, configs: Iterable[ModelConfig], *, since: datetime, unti
     )
 
 
+def recorded_looks(store: Store, until: datetime, *, checking: str | None = None) -> dict[str, Recorded]:
+    """Return the checks of every model in the day and the 30 days until a time, by the time of their data.
+
+    checking: the model whose check of the window that ends then is in hand, and counts too.
+    """
+    from keel.alerts.findings.check import SOURCE  # slow, and not needed to read a promise
+
+    day, month = (store.alerts.looks(SOURCE, since=until - span, until=until) for span in (DAY, MONTH))
+    if checking is not None:
+        day, month = ({**found, checking: found.get(checking, 0) + 1} for found in (day, month))
+    return {model: Recorded(day.get(model, 0), number) for model, number in month.items()}
+
+
+def looks_of(config: ModelConfig, recorded: Recorded) -> float:
+    """Return the checks of a model in 30 days: those by its schedule, or those that were recorded if that is more.
+
+    A day with more checks than the schedule has on any day stands for all 30: something else starts checks too, and
+    would be known by the last 30 days alone only when most of them are over.
+    """
+    schedule = config.check.schedule
+    daily = recorded.day * (MONTH / DAY) if recorded.day > _busiest_day(schedule) else 0.0
+    return max(looks(schedule), float(recorded.month), daily)
+
+
+@lru_cache
+def _busiest_day(schedule: str | None) -> int:
+    """Return the checks of a day on which a schedule starts any."""
+    from croniter import croniter
+
+    if schedule is None:
+        return 0
+    minutes, hours, *_ = croniter.expand(schedule)[0]
+    return (60 if minutes == ["*"] else len(minutes)) * (24 if hours == ["*"] else len(hours))
+
+
 @lru_cache
 def looks(schedule: str | None) -> float:
     """Return how often a cron schedule starts a check in 30 days, on average; 0 without a schedule.
@@ -250,8 +303,7 @@ def looks(schedule: str | None) -> float:
 
     if schedule is None:
         return 0.0
-    minutes, hours, *_ = croniter.expand(schedule)[0]
-    a_day = (60 if minutes == ["*"] else len(minutes)) * (24 if hours == ["*"] else len(hours))
+    a_day = _busiest_day(schedule)
     days = schedule.split()[2:]
     if days == ["*", "*", "*"]:
         return float(a_day * (MONTH / timedelta(days=1)))
@@ -281,26 +333,26 @@ def _people(config: ModelConfig) -> dict[tuple[Channel, str], frozenset[Kind]]:
     return found
 
 
-def _model_budget(config: ModelConfig, kinds: frozenset[Kind]) -> ModelBudget:
+def _model_budget(config: ModelConfig, kinds: frozenset[Kind], recorded: Recorded) -> ModelBudget:
     families = [*FAMILIES, *([PREVIOUS] if "previous" in config.drift.against else [])]
     tells_harm = Kind.PERFORMANCE in kinds
     return ModelBudget(
         model=config.model,
-        looks=looks(config.check.schedule),
+        looks=looks_of(config, recorded),
         families=sum(bool(family & kinds) for family in families),
         tells_harm=tells_harm,
-        messages_each=_messages_each(config),
+        messages_each=_messages_each(config, recorded),
         live_alarms=_live_alarms(config) if Kind.LIVE_ALARM in kinds or tells_harm else 0.0,
         long_run_alpha=config.performance.alpha,
     )
 
 
-def _messages_each(config: ModelConfig) -> float:
+def _messages_each(config: ModelConfig, recorded: Recorded) -> float:
     """Return the messages of a false alert. One that is told again lasts for a window, and until it is over."""
     remind = config.alerts.remind
     if remind is None:
         return MESSAGES_EACH
-    rate = looks(config.check.schedule)
+    rate = looks(config.check.schedule) or looks_of(config, recorded)
     step = MONTH / rate if rate else timedelta(0)
     return MESSAGES_EACH + (config.check.lookback + config.alerts.resolve_after * step) / remind
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from keel.alerts import door
-from keel.alerts.budget import alert_levels
+from keel.alerts.budget import alert_levels, recorded_looks
 from keel.alerts.door import Posted
 from keel.alerts.findings.check import CheckFacts, observe_check
 from keel.alerts.findings.outcome import observe_outcome
@@ -80,7 +80,7 @@ def notify(
     if not decision.decision_id:  # nothing was to be done, and nothing was stored
         return Posted()
     facts = _facts(ws, config, decision)
-    observation = _observation(config, decision, outcome, facts, now=now)
+    observation = _observation(ws, config, decision, outcome, facts, now=now)
     log.debug("%s sees %d findings", observation.source, len(observation.findings))
 
     def compose(notice: Notice) -> Message:
@@ -103,12 +103,20 @@ def notify(
 
 
 def _observation(
-    config: ModelConfig, decision: DecisionRecord, outcome: Outcome | None, facts: CheckFacts | None, *, now: datetime
+    ws: Workspace,
+    config: ModelConfig,
+    decision: DecisionRecord,
+    outcome: Outcome | None,
+    facts: CheckFacts | None,
+    *,
+    now: datetime,
 ) -> Observation:
     if facts is None:
         return observe_outcome(config, decision, outcome, now=now)
     # the people's budget is that of all their models
-    return observe_check(config, decision, outcome, facts, levels=alert_levels(config, read_models()[0].values()))
+    recorded = recorded_looks(ws.store, decision.window.end, checking=config.model)
+    levels = alert_levels(config, read_models()[0].values(), recorded)
+    return observe_check(config, decision, outcome, facts, levels=levels)
 
 
 def _facts(ws: Workspace, config: ModelConfig, decision: DecisionRecord) -> CheckFacts | None:

@@ -189,6 +189,17 @@ class AlertsTable:
         with self._database.connect() as connection:
             return _told(connection, alert_events.c.alert_id.in_(first))
 
+    def looks(self, source: str, *, since: datetime, until: datetime) -> dict[str, int]:
+        """Return the number of times of which a source saw something at since < time < until, by model.
+
+        A window that was looked at again counts once.
+        """
+        o = observations.c
+        inside = sa.and_(o.source == source, o.at > to_micros(since), o.at < to_micros(until))
+        query = sa.select(o.model, sa.func.count(o.at.distinct())).where(inside).group_by(o.model)
+        with self._database.connect() as connection:
+            return {model: int(number) for model, number in connection.execute(query)}
+
     def observation(self, observation_id: str) -> Row | None:
         """Return an observation that was recorded, with its ``message_id``; None if it was not."""
         with self._database.connect() as connection:

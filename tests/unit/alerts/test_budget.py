@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keel.alerts.budget import alert_levels, looks, promise, spent
+from keel.alerts.budget import Recorded, alert_levels, looks, looks_of, promise, recorded_looks, spent
 from keel.alerts.door import observe_in
 from keel.config import Kind
-from tests.support.alerts.observations import DAY, MONDAY, alerting, finding, seen, told_plainly
+from tests.support.alerts.observations import DAY, HOUR, MONDAY, alerting, finding, seen, told_plainly
 from tests.support.toy import toy_config
 
 LIVE = 0.05 * 30 / 365.25 * 2
@@ -43,6 +43,52 @@ def model(name="toy", *, schedule="0 */6 * * *", drift=None, live=None, performa
 )
 def test_looks_are_those_of_the_schedule(schedule, times):
     assert looks(schedule) == pytest.approx(times, rel=2e-3)  # as four years begin and end
+
+
+@pytest.mark.parametrize(
+    ("schedule", "day", "month", "times"),
+    [
+        ("0 */6 * * *", 0, 0, 120),  # nothing is recorded yet
+        ("0 */6 * * *", 4, 120, 120),
+        ("0 */6 * * *", 3, 117, 120),  # some did not come
+        ("0 */6 * * *", 4, 720, 720),
+        ("0 */6 * * *", 24, 24, 720),  # the first day on which something else starts them
+        ("0 9 * * 1", 1, 1, 30 / 7),  # the day of the schedule
+        (None, 24, 24, 720),
+        (None, 0, 9, 9),
+        (None, 0, 0, 0),
+    ],
+)
+def test_checks_beyond_the_schedule_are_looks_too(schedule, day, month, times):
+    assert looks_of(model(schedule=schedule), Recorded(day, month)) == pytest.approx(times, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "every"),
+    [(None, HOUR), (None, DAY), ("0 */6 * * *", HOUR), ("0 */6 * * *", 6 * HOUR), (None, HOUR / 4)],
+)
+def test_promise_is_kept_from_the_first_check_whatever_starts_them(schedule, every):
+    """Chance costs a check its level for each family. What the first days of a higher rate cost is not a fifth."""
+    config = model(schedule=schedule)
+    fixed, cost = LIVE + 0.1, 2.0
+    per_day, checks, spending = DAY // every, 60 * DAY // every, []
+    for number in range(1, checks + 1):
+        levels = alert_levels(config, [config], {"toy": Recorded(min(number, per_day), min(number, 30 * per_day))})
+        spending.append(cost * (3 * levels.level + levels.harm))
+    month = checks // 2
+    assert fixed + sum(spending[:month]) <= 2 * 1.2
+    assert fixed + sum(spending[month:]) <= 2 * (1 + 1e-9)
+
+
+def test_recorded_checks_are_those_of_the_last_month_each_window_once(store):
+    config = alerting()
+    for number, hours in enumerate([-31 * 24, -30 * 24 + 1, -5, -5, -1, 0]):
+        at = MONDAY + hours * HOUR
+        observe_in(store, config, seen(at=at, name=f"check {number}"), told_plainly, now=at)
+    observe_in(store, config, seen(at=MONDAY - HOUR, source="live"), told_plainly, now=MONDAY)
+    assert recorded_looks(store, MONDAY) == {"toy": Recorded(2, 3)}
+    assert recorded_looks(store, MONDAY, checking="toy") == {"toy": Recorded(3, 4)}
+    assert recorded_looks(store, MONDAY, checking="other")["other"] == Recorded(1, 1)
 
 
 def test_levels_spend_half_of_the_budget_on_harm_and_half_on_every_other_family():

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 NOT_KEPT = 1
 """Exit code where more messages are expected, when nothing is wrong, than somebody's budget."""
 HEAD = ("person", "models", "checks", "budget", "expected", "sent", "of which")
+LOOKS = (
+    "Checks are those of the schedule in 30 days, or those that the store has recorded lately if these are more. A "
+    "window that is checked again counts once."
+)
+UNSCHEDULED = (
+    "no check.schedule, and none recorded in the last 30 days: what starts its checks is known from the first "
+    "of them on"
+)
 NOT_PROMISED = (
     "Not in the promise is what chance does not cause: drift and harm that are there, promotions and rollbacks, broken "
     "runs, overdue checks, channels that fail."
@@ -33,15 +41,15 @@ def budget(
     """
     from datetime import timedelta
 
-    from keel.alerts.budget import promise, spent
+    from keel.alerts.budget import promise, recorded_looks, spent
     from keel.config import read_models
     from keel.window import now_utc
     from keel.workspace import Workspace
 
     configs, invalid = read_models()
     now = now_utc()
-    promised = promise(list(configs.values()))
     with Workspace.open() as ws:
+        promised = promise(list(configs.values()), recorded_looks(ws.store, now))
         sent = spent(ws.store, list(configs.values()), since=now - timedelta(days=days), until=now)
     if as_json:
         print_json(document(promised, sent, days, [str(error) for error in invalid]))
@@ -92,7 +100,10 @@ def print_budget(promised: Promise, sent: Sequence[Spent], days: int) -> None:
     width = max(map(len, promised.levels))
     for model, level in promised.levels.items():
         typer.echo(f"  {model.ljust(width)}  {_plain(level)}; harm {_plain(promised.harm_levels[model])}")
+    for model in dict.fromkeys(each.model for person in promised.people for each in person.models if not each.looks):
+        typer.echo(f"  {model}: {UNSCHEDULED}")
     typer.echo("")
+    typer.echo(LOOKS)
     typer.echo(NOT_PROMISED)
     for person in promised.people:
         if not promised.is_kept(person):
