@@ -77,7 +77,7 @@ def _look(model: str) -> None:
 def report_overdue(workspace: Workspace, *, now: datetime, only: str | None = None, send: bool = False) -> list[str]:
     """Put what is new about overdue checks into the outbox, and return the models whose check is overdue.
 
-    What a silence or a cause has covered until now is put there, too, if no check of the data will look at it again.
+    What people are owed of alerts at which no run looks again, as after a silence, is put there, too.
 
     only: one model; None: every model with a valid configuration, and what concerns no single one.
     send: whether what is new is also sent at once.
@@ -86,8 +86,7 @@ def report_overdue(workspace: Workspace, *, now: datetime, only: str | None = No
 
     from keel.alerts.door import observe
     from keel.alerts.messages.alerts import compose_alerts
-    from keel.alerts.overdue import find_overdue, find_uncovered
-    from keel.alerts.records import ALL_MODELS
+    from keel.alerts.overdue import find_overdue, find_owed
     from keel.config import read_models
     from keel_airflow.delivering import deliver_quietly
 
@@ -101,6 +100,6 @@ def report_overdue(workspace: Workspace, *, now: datetime, only: str | None = No
     found = find_overdue(workspace, configs.values(), now=now)
     for observation in found:
         tell(observation)
-    for observation in find_uncovered(workspace, [*configs, *([] if only else [ALL_MODELS])], now=now):
+    for observation in find_owed(workspace, [*configs.values(), *([] if only else [None])], now=now):
         tell(observation)
     return [each.model for each in found if each.findings]

@@ -1,4 +1,4 @@
-"""Find what no run tells of: a check that has not come, an answer that has not, and what nothing covers any more."""
+"""Find what no run tells of: a check that has not come, an answer that has not, and what people are owed since."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keel.alerts.findings.approval import APPROVAL
-from keel.alerts.records import Alert, Examined, Finding, Observation, State
-from keel.alerts.silences import covered, silences
-from keel.config import Kind, Severity
+from keel.alerts.records import ALL_MODELS, OWED, Alert, Examined, Finding, Observation
+from keel.alerts.silences import silences
+from keel.alerts.state import BY_CLOCK, advance
+from keel.config import AlertsConfig, Kind, Severity
 from keel.monitoring.check_times import GRACE, CheckTimes, check_times
 from keel.monitoring.storage import derived_id
 from keel.window import HOUR
@@ -19,17 +20,6 @@ if TYPE_CHECKING:
     from keel.workspace import Workspace
 
 SOURCE = "overdue"
-COVER = "cover"
-"""The source of what was covered and is no longer."""
-BY_CLOCK = (
-    Kind.APPROVAL,
-    Kind.LOST_RECORDS,
-    Kind.LEDGER_BROKEN,
-    Kind.PIPELINE_FAILURE,
-    Kind.CHECK_OVERDUE,
-    Kind.CHANNEL,
-)
-"""Kinds at which no check of data looks again, after which what still holds would be told."""
 
 
 def when(moment: datetime | None) -> str:
@@ -67,33 +57,29 @@ def find_overdue(ws: Workspace, configs: Iterable[ModelConfig], *, now: datetime
     return found
 
 
-def find_uncovered(ws: Workspace, models: Iterable[str], *, now: datetime) -> list[Observation]:
-    """Return an observation for each model of which something fires that a silence or a cause covered until now.
+def find_owed(ws: Workspace, configs: Iterable[ModelConfig | None], *, now: datetime) -> list[Observation]:
+    """Return an observation for each model of whose alerts people are owed something that no run will tell.
 
-    models: `keel.alerts.records.ALL_MODELS` for what concerns no single one.
+    configs: None among them is what concerns no single model.
 
-    It may have begun, got worse or been asked again meanwhile, and only the door can tell which of that people know.
+    Such is what a silence or a cause covered until now, and a reminder (`keel.alerts.state.owed`).
     """
-    return [_uncovered(model, now) for model in models if _has_uncovered(ws, model, now)]
+    return [_look(each, now) for each in configs if _owes(ws, each, now)]
 
 
-def _has_uncovered(ws: Workspace, model: str, now: datetime) -> bool:
-    alerts = [Alert.from_dict(row) for row in ws.store.alerts.list(model, is_open=True)]
-    was = [each for each in alerts if each.kind in BY_CLOCK and each.state is State.FIRING and is_covered(each)]
-    if not was:
+def _owes(ws: Workspace, config: ModelConfig | None, now: datetime) -> bool:
+    look = _look(config, now)
+    alerts = [Alert.from_dict(row) for row in ws.store.alerts.list(look.model, is_open=True)]
+    if not any(each.kind in BY_CLOCK for each in alerts):
         return False
-    lasting = silences(ws.store, model, now)
-    return not all(is_covered(covered(each, alerts, lasting, now)) for each in was)
+    settings = config.alerts if config else AlertsConfig()
+    return bool(advance(alerts, look, settings, silences(ws.store, look.model, now)).news)
 
 
-def is_covered(alert: Alert) -> bool:
-    """Return whether something kept an alert from being told when it was last looked at."""
-    return alert.silenced_by is not None or alert.inhibited_by is not None
-
-
-def _uncovered(model: str, now: datetime) -> Observation:
-    identity = f"{COVER}-{derived_id(model, now.isoformat())}"
-    return Observation(observation_id=identity, model=model, source=COVER, at=now, uncovered=BY_CLOCK)
+def _look(config: ModelConfig | None, now: datetime) -> Observation:
+    model = config.model if config else ALL_MODELS
+    identity = f"{OWED}-{derived_id(model, now.isoformat())}"
+    return Observation(observation_id=identity, model=model, source=OWED, at=now)
 
 
 def _has_no_answer(alert: Alert, now: datetime) -> bool:

@@ -19,6 +19,10 @@ ALL_MODELS = ""
 """The model of what concerns no single one, such as the ledger."""
 
 
+CHECK = "check"
+"""The source that looks at windows, in the data's time."""
+OWED = "owed"
+"""The source that looks, by the clock, whether people are owed something of alerts at which no run looks again."""
 EPISODE = "episode"
 """Key of evidence that tells one occurrence of the same trouble from another, where no success is seen in between: a
 question that is asked again, a run that fails again. Another episode is told again."""
@@ -99,8 +103,8 @@ class Observation(Record):
     """The same for a task that runs again: an observation is applied once."""
     model: str
     source: str
-    """``check``, ``watch``, ``maintenance``, ``pipeline``, ``overdue``, ``approval``, ``delivery``, ``request`` or
-    ``cover``."""
+    """`CHECK`, ``watch``, ``maintenance``, ``pipeline``, ``overdue``, ``approval``, ``delivery``, ``request`` or
+    `OWED`."""
     at: Time
     """In the data's own time for a check; else by the clock."""
     findings: tuple[Finding, ...] = ()
@@ -109,10 +113,13 @@ class Observation(Record):
     """Why what is over is over, where the source knows, such as "version 4 was promoted"."""
     actor: str = "keel"
     """Who is behind it."""
-    uncovered: tuple[Kind, ...] = ()
-    """Kinds at which nobody has looked again: what is open of them, and what covered it is over, is told."""
     version_changed: bool = False
     """Whether another version is in production because of it: what was found of the version before it is over."""
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """What it found something of, or was able to judge."""
+        return frozenset({each.kind for each in self.findings} | {each.kind for each in self.examined})
 
 
 class Alert(Record):

@@ -11,12 +11,14 @@ not flap: a feature that drifts in every other window opens no alert, or keeps t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from keel.alerts.records import (
+    CHECK,
     EPISODE,
+    OWED,
     PARTS,
     Alert,
     AlertEvent,
@@ -31,8 +33,20 @@ from keel.alerts.records import (
     fingerprint,
 )
 from keel.alerts.silences import covered
-from keel.config import AlertsConfig, Kind, Severity
+from keel.config import AlertsConfig, Kind
 from keel.monitoring.storage import derived_id
+
+BY_CLOCK = frozenset(
+    {
+        Kind.APPROVAL,
+        Kind.LOST_RECORDS,
+        Kind.LEDGER_BROKEN,
+        Kind.PIPELINE_FAILURE,
+        Kind.CHECK_OVERDUE,
+        Kind.CHANNEL,
+    }
+)
+"""Kinds at which no check of data looks again, after which what still holds would be told."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +73,43 @@ def advance(
         Those of the model that have not been ended. What `Silence.until` has passed is left out here.
 
     What is over is told also while a silence covers it, if its beginning was told: whoever knows that something fires
-    can rely on being told its end. An alert that a cause or a silence has kept back is told by the next observation of
-    its kind that still shows it, or that says that the kind is `Observation.uncovered`.
+    can rely on being told its end. What else people are `owed` is told by the next observation that shows the alert, as
+    a message about something else has no words for it; of the kinds in `BY_CLOCK` by one of the source `OWED`, too.
     """
     before = {each.fingerprint: each for each in open_alerts if each.is_open and each.model == observation.model}
-    lived = _live(before, observation, config)
-    after = [_Lived(before.get(each.fingerprint), covered(each, lived, silences, observation.at)) for each in lived]
-    news = [each.news(observation, config) for each in after]
-    kept = {each.alert_id for each in lived}
-    return Step(
-        alerts=tuple(each.alert for each in after if each.alert != each.was),
-        dropped=tuple(each.alert_id for each in before.values() if each.alert_id not in kept),
-        events=tuple(event for each, new in zip(after, news, strict=True) for event in each.events(observation, new)),
-        news=tuple(sorted((new for new in news if new is not None), key=_order)),
-    )
+    found = _merged(observation)
+    lived = _live(before, found, observation, config)
+    alerts, events, news = [], [], []
+    for each in lived:
+        was, alert = before.get(each.fingerprint), covered(each, lived, silences, observation.at)
+        new = _news(alert, found, observation, config)
+        alerts += [alert] if alert != was else []
+        events += _events(was, alert, new, observation)
+        news += [new] if new else []
+    dropped = {each.alert_id for each in before.values()} - {each.alert_id for each in lived}
+    return Step(tuple(alerts), tuple(sorted(dropped)), tuple(events), tuple(sorted(news, key=_order)))
+
+
+def owed(alert: Alert, config: AlertsConfig, at: datetime) -> Change | None:
+    """Return what people are to be told of an alert, whichever observation comes first; None for nothing.
+
+    alert: with what covers it at the time ``at`` (`keel.alerts.silences.covered`).
+    """
+    if alert.kind.lasts and not alert.is_open:
+        return Change.RESOLVED if alert.told_at is not None else None
+    if alert.inhibited_by or alert.silenced_by:
+        return None
+    if not alert.kind.lasts:
+        return Change.EVENT
+    if alert.state is not State.FIRING:
+        return None
+    if _is_worse(alert) and alert.message_id is not None:
+        return Change.ESCALATED
+    if alert.told_at is None or _is_worse(alert):  # what still waits for a digest has been read by nobody
+        return Change.FIRING
+    began_anew = alert.evidence.get(EPISODE) not in (None, alert.told_episode)
+    is_due = config.remind is not None and alert.told_at + config.remind <= at
+    return Change.REMINDER if began_anew or (is_due and alert.severity.is_trouble) else None
 
 
 def told(alert: Alert, message_id: str | None, at: datetime) -> Alert:
@@ -81,7 +118,7 @@ def told(alert: Alert, message_id: str | None, at: datetime) -> Alert:
     message_id: of the message; None for one that waits in a digest.
     at: the observation's time.
     """
-    known = max(alert.severity, alert.told_severity or alert.severity, key=_level)
+    known = max(alert.severity, alert.told_severity or alert.severity, key=lambda each: each.level)
     first = alert.message_id or message_id
     about = {"told_at": at, "told_severity": known, "told_episode": alert.evidence.get(EPISODE), "message_id": first}
     return alert.model_copy(update=about)
@@ -95,12 +132,13 @@ def is_prompt(news: News, config: AlertsConfig) -> bool:
     if config.digest is None or news.change is Change.EVENT or alert.kind is Kind.APPROVAL:
         return True
     severity = alert.told_severity if news.change is Change.RESOLVED else alert.severity
-    return severity is not None and _level(severity) >= Severity.ERROR.level
+    return severity is not None and severity.is_trouble
 
 
-def _live(before: Mapping[str, Alert], observation: Observation, config: AlertsConfig) -> list[Alert]:
+def _live(
+    before: Mapping[str, Alert], found: Mapping[str, Finding], observation: Observation, config: AlertsConfig
+) -> list[Alert]:
     """Return every alert after the observation: open, resolved by it, or an event. A pending one may be missing."""
-    found = _merged(observation)
     lived = [
         _see(before[identity], finding, observation, config)
         if identity in before
@@ -122,7 +160,7 @@ def _merged(observation: Observation) -> dict[str, Finding]:
     for finding in observation.findings:
         identity = fingerprint(observation.model, finding.kind, finding.subject)
         other = found.get(identity)
-        if other is None or (_level(finding.severity), finding.rank) > (_level(other.severity), other.rank):
+        if other is None or (finding.severity.level, finding.rank) > (other.severity.level, other.rank):
             found[identity] = finding
     return found
 
@@ -164,7 +202,7 @@ def _see(alert: Alert, finding: Finding, observation: Observation, config: Alert
     if alert.state is State.PENDING and _fires(finding, seen, config):
         changes |= {"state": State.FIRING, "fired_at": observation.at}
     known = alert.told_severity or alert.severity
-    is_worse = _level(finding.severity) > _level(known)
+    is_worse = finding.severity.level > known.level
     began_anew = finding.evidence.get(EPISODE) not in (None, alert.evidence.get(EPISODE))
     if alert.state is State.ACKNOWLEDGED and (is_worse or began_anew):
         changes |= {"state": State.FIRING, "acknowledged_by": None}
@@ -196,7 +234,7 @@ def _wait(alert: Alert, observation: Observation, config: AlertsConfig) -> Alert
     """Return an alert that nothing is known of now. A pending one does not wait for ever: what is seen again after
     many windows is not seen in a row.
     """
-    if alert.state is not State.PENDING or observation.source != "check":
+    if alert.state is not State.PENDING or observation.source != CHECK:
         return alert
     waited = _clear(alert, observation)
     return None if waited.clear >= config.resolve_after else waited
@@ -223,94 +261,56 @@ def _end(alert: Alert, observation: Observation) -> Alert | None:
     )
 
 
-@dataclass(frozen=True)
-class _Lived:
-    """An alert before and after an observation."""
-
-    was: Alert | None
-    alert: Alert
-
-    def news(self, observation: Observation, config: AlertsConfig) -> News | None:
-        """Return what people are to be told; None for nothing."""
-        alert = self.alert
-        if not alert.is_open and alert.kind.lasts:
-            if alert.told_at is None:
-                return None
-            return News(alert=alert, change=Change.RESOLVED, lasted=duration(alert.first_seen, _end_of(alert)))
-        change = self._change(observation.at, config)
-        covered = alert.inhibited_by or alert.silenced_by
-        return News(alert=alert, change=change) if change and not covered and _speaks_of(observation, alert) else None
-
-    def _change(self, at: datetime, config: AlertsConfig) -> Change | None:
-        alert = self.alert
-        if not alert.kind.lasts:
-            return Change.EVENT
-        if alert.state is not State.FIRING or alert.clear:  # the latest window does not show it
-            return None
-        if alert.told_at is None or alert.told_severity is None:
-            return Change.FIRING
-        if _level(alert.severity) > _level(alert.told_severity):
-            return Change.ESCALATED
-        if alert.evidence.get(EPISODE) not in (None, alert.told_episode):
-            return Change.REMINDER
-        is_due = config.remind is not None and alert.told_at + config.remind <= at
-        return Change.REMINDER if is_due and _level(alert.severity) >= Severity.ERROR.level else None
-
-    def events(self, observation: Observation, news: News | None) -> list[AlertEvent]:
-        """Return the steps of its life. Those of a pending alert are written once it fires, so that one which never
-        does leaves none.
-        """
-        was, alert, steps = self.was, self.alert, _Steps(self.alert.alert_id, observation)
-        if alert.fired_at is not None and (was is None or was.fired_at is None):
-            if alert.first_seen < alert.fired_at:
-                steps.add("pending", at=alert.first_seen)
-            steps.add("firing" if alert.kind.lasts else "happened", str(alert.severity))
-        if alert.inhibited_by and alert.inhibited_by != (was and was.inhibited_by):
-            steps.add("inhibited", alert.inhibited_by)
-        if alert.silenced_by and alert.silenced_by != (was and was.silenced_by):
-            steps.add("silenced", alert.silenced_by)
-        if news is not None and news.change is Change.ESCALATED:
-            steps.add("escalated", f"{alert.told_severity} to {alert.severity}")
-        if not alert.is_open and alert.kind.lasts:
-            steps.add("resolved", alert.resolution or "")
-        return steps.events
+def _news(alert: Alert, found: Mapping[str, Finding], observation: Observation, config: AlertsConfig) -> News | None:
+    """Return what an observation tells of an alert: what people are owed of it, if it is about it."""
+    change = owed(alert, config, observation.at)
+    if change is Change.RESOLVED:
+        return News(alert=alert, change=change, lasted=duration(alert.first_seen, alert.resolved_at or alert.last_seen))
+    is_about = alert.fingerprint in found or (observation.source == OWED and alert.kind in BY_CLOCK)
+    return News(alert=alert, change=change) if change and is_about else None
 
 
-@dataclass(frozen=True)
-class _Steps:
-    alert_id: str
-    observation: Observation
-    events: list[AlertEvent] = field(default_factory=list)
-
-    def add(self, event: str, detail: str = "", *, at: datetime | None = None) -> None:
-        at, actor = at or self.observation.at, self.observation.actor
-        self.events.append(AlertEvent(alert_id=self.alert_id, at=at, event=event, actor=actor, detail=detail))
+def _events(was: Alert | None, alert: Alert, news: News | None, observation: Observation) -> list[AlertEvent]:
+    """Return the steps of an alert's life. Those of a pending one are written once it fires, so that one which never
+    does leaves none.
+    """
+    steps: list[tuple[str, str]] = []
+    if alert.fired_at is not None and (was is None or was.fired_at is None):
+        if alert.first_seen < alert.fired_at:
+            steps.append(("pending", ""))
+        steps.append(("firing" if alert.kind.lasts else "happened", str(alert.severity)))
+    if alert.inhibited_by and alert.inhibited_by != (was and was.inhibited_by):
+        steps.append(("inhibited", alert.inhibited_by))
+    if alert.silenced_by and alert.silenced_by != (was and was.silenced_by):
+        steps.append(("silenced", alert.silenced_by))
+    if news is not None and alert.is_open and _is_worse(alert):
+        steps.append(("escalated", f"{alert.told_severity} to {alert.severity}"))
+    if not alert.is_open and alert.kind.lasts:
+        steps.append(("resolved", alert.resolution or ""))
+    return [
+        AlertEvent(
+            alert_id=alert.alert_id,
+            at=alert.first_seen if name == "pending" else observation.at,
+            event=name,
+            actor=observation.actor,
+            detail=detail,
+        )
+        for name, detail in steps
+    ]
 
 
 def _fires(finding: Finding, seen: int, config: AlertsConfig) -> bool:
-    return (
-        not finding.kind.is_statistical or _level(finding.severity) >= Severity.ERROR.level or seen >= config.fire_after
-    )
+    return not finding.kind.is_statistical or finding.severity.is_trouble or seen >= config.fire_after
 
 
 def _covers(examined: Examined, alert: Alert) -> bool:
     return examined.kind is alert.kind and examined.subject in (None, alert.subject)
 
 
-def _speaks_of(observation: Observation, alert: Alert) -> bool:
-    """Return whether an observation is about an alert's kind. A message about something else has no place for it."""
-    spoken = [each.kind for each in observation.findings] + [each.kind for each in observation.examined]
-    return alert.kind in (*spoken, *observation.uncovered)
-
-
-def _end_of(alert: Alert) -> datetime:
-    return alert.resolved_at or alert.last_seen
+def _is_worse(alert: Alert) -> bool:
+    return alert.told_severity is not None and alert.severity.level > alert.told_severity.level
 
 
 def _order(news: News) -> tuple[bool, int, float, str, str]:
     alert = news.alert
-    return news.change is Change.RESOLVED, -_level(alert.severity), -alert.rank, str(alert.kind), alert.subject
-
-
-def _level(severity: Severity) -> int:
-    return severity.level
+    return news.change is Change.RESOLVED, -alert.severity.level, -alert.rank, str(alert.kind), alert.subject

@@ -83,12 +83,20 @@ def test_what_was_told_in_a_digest_is_over_in_a_later_one(ws: Workspace) -> None
     assert second.news[0].alert.message_id == first.message_id
 
 
-def test_an_escalation_is_told_at_once_and_not_again_in_the_digest(ws: Workspace) -> None:
+@pytest.mark.parametrize(("is_told_before", "change"), [(False, "firing"), (True, "escalated")])
+def test_an_escalation_is_told_at_once_and_not_again_in_the_digest(
+    ws: Workspace, is_told_before: bool, change: str
+) -> None:
     check(ws.store, MONDAY, drift("x"))
-    worse = check(ws.store, MONDAY + DAY, finding(Kind.DATA_DRIFT, "x", Severity.ERROR))
+    monday = MONDAY + WEEK
+    assert len(flush_digests(ws, [TOY], now=monday if is_told_before else MONDAY)) == is_told_before
+    worse = check(ws.store, monday + DAY, finding(Kind.DATA_DRIFT, "x", Severity.ERROR))
 
-    assert told([worse]) == [[("x", "escalated")]]
-    assert flush_digests(ws, [TOY], now=MONDAY + WEEK) == []
+    assert told([worse]) == [[("x", change)]], "what waited for the digest was read by nobody"
+    [alert] = ws.store.alerts.list("toy")
+    events = [(each["event"], each["detail"]) for each in ws.store.alerts.events(alert["alert_id"])]
+    assert ("escalated", "warning to error") in events
+    assert flush_digests(ws, [TOY], now=MONDAY + 3 * WEEK) == []
 
 
 def test_one_message_a_recipient_over_all_models(ws: Workspace) -> None:

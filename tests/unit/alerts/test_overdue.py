@@ -17,8 +17,8 @@ from keel.alerts.findings.approval import observe_answer, observe_question
 from keel.alerts.findings.failure import observe_failure
 from keel.alerts.heartbeat import DIGEST_GRACE, SENDER_GRACE, heartbeat
 from keel.alerts.messages.alerts import compose_alerts
-from keel.alerts.overdue import find_overdue, find_uncovered
-from keel.alerts.records import ALL_MODELS, Answer, Finding, Observation
+from keel.alerts.overdue import find_overdue, find_owed
+from keel.alerts.records import ALL_MODELS, Answer, Finding, News, Observation
 from keel.alerts.silences import silence
 from keel.config import Kind, ModelConfig, Severity
 from keel.deployments.history import Deployment
@@ -68,7 +68,7 @@ def ask(ws: Workspace, now: datetime, config: ModelConfig = CONFIG) -> list[Post
     """Do what the DAG does every minute."""
     compose = partial(compose_alerts, config, now=now)
     late = [observe(ws, config, each, compose, now=now) for each in find_overdue(ws, [config], now=now)]
-    return late + [observe(ws, config, each, compose, now=now) for each in find_uncovered(ws, ["toy"], now=now)]
+    return late + [observe(ws, config, each, compose, now=now) for each in find_owed(ws, [config], now=now)]
 
 
 def written(ws: Workspace) -> list[str]:
@@ -198,6 +198,15 @@ def ask_a_person(ws: Workspace, run: str, at: datetime) -> Posted:
     return observe(ws, CONFIG, question(run, at), partial(compose_alerts, CONFIG, now=at), now=at)
 
 
+def fail(ws: Workspace, dag_id: str, at: datetime) -> Posted:
+    failed = observe_failure(dag_id=dag_id, run_id="r", task_id="a", error="no wind", model="toy", now=at)
+    return observe(ws, CONFIG, failed, partial(compose_alerts, CONFIG, now=at), now=at)
+
+
+def news_of(posted: list[Posted]) -> list[News]:
+    return [news for each in posted for news in each.news]
+
+
 def test_question_is_over_when_nobody_can_answer_it_any_more(ws: Workspace) -> None:
     ask_a_person(ws, "a", MONDAY)
     until = MONDAY + 2 * DAY
@@ -265,14 +274,42 @@ def test_failure_that_no_run_repeats_is_told_with_its_error_when_a_silence_ends(
         dag_id="load", run_id="r", task_id="a", error="no wind", log_url="http://log", model=None, now=MONDAY
     )
     observe(ws, None, failed, partial(compose_alerts, None, now=MONDAY), now=MONDAY)
-    assert find_uncovered(ws, [ALL_MODELS], now=MONDAY + DAY - MINUTE) == []
+    assert find_owed(ws, [None], now=MONDAY + DAY - MINUTE) == []
     for minutes in range(3):
-        for each in find_uncovered(ws, [ALL_MODELS], now=MONDAY + DAY + minutes * MINUTE):
+        for each in find_owed(ws, [None], now=MONDAY + DAY + minutes * MINUTE):
             observe(ws, None, each, partial(compose_alerts, None, now=each.at), now=each.at)
     [message] = ws.store.outbox.messages()
     assert (message["happened"], message["verbatim"]) == ("Task a of load failed.", "no wind")
     assert message["links"] == {"Log": "http://log"}
     assert message["todo"][0].startswith("Fix the cause")
+
+
+@pytest.mark.parametrize("first", ["the look", "a check", "a failure of another run"])
+def test_what_a_silence_covered_is_told_whatever_observation_comes_first(ws: Workspace, first: str) -> None:
+    until = MONDAY + 4 * HOUR
+    silence(ws, "toy", start=MONDAY, until=until, reason="planned", actor="ada", now=MONDAY - HOUR)
+    ask_a_person(ws, "a", MONDAY + HOUR)
+    fail(ws, "toy.promote", MONDAY + HOUR)
+    assert ask(ws, until - MINUTE) == []
+    if first == "a check":
+        story = Story(ws, CONFIG, until)
+        story.check(drift("x", severity=Severity.ERROR), examined=DRIFT)
+        assert written(ws) == ["toy: the input x has changed"]
+    elif first == "a failure of another run":
+        told = fail(ws, "toy.retrain", until).news
+        assert [each.alert.subject for each in told] == ["toy.retrain"], "its message has no words for the others"
+    told = [each.alert.kind for minutes in range(9) for each in news_of(ask(ws, until + minutes * MINUTE))]
+    assert sorted(told) == [Kind.APPROVAL, Kind.PIPELINE_FAILURE]
+
+
+def test_failure_that_no_run_repeats_is_told_again_when_a_reminder_is_due(ws: Workspace) -> None:
+    reminding = toy_config(alerts={"email": ["ada@example.com"], "remind": "1d"})
+    fail(ws, "toy.promote", MONDAY)
+    told = [news_of(ask(ws, MONDAY + hours * HOUR, reminding)) for hours in range(1, 72)]
+    assert [hours for hours, news in enumerate(told, 1) if news] == [24, 48]
+    [alert] = ws.store.alerts.list("toy")
+    acknowledge(ws, alert["alert_id"], actor="ada", now=MONDAY + 3 * DAY)
+    assert ask(ws, MONDAY + 9 * DAY, reminding) == []
 
 
 def test_heartbeat_of_a_check_that_comes_in_time_is_alive(deployed: Workspace) -> None:
