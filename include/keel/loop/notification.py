@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from keel.alerts.budget import alert_levels, recorded_looks
 from keel.alerts.door import Posted
 from keel.alerts.findings.check import CheckFacts, observe_check
 from keel.alerts.findings.outcome import observe_outcome
+from keel.alerts.findings.quality import Quarantine
 from keel.alerts.messages.check import compose_check
 from keel.alerts.messages.event import compose_event
 from keel.config import read_models
@@ -28,7 +29,6 @@ from keel.monitoring.records import (
     StoredPerformanceReport,
     StoredQualityReport,
 )
-from keel.store.quarantines import DATA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,10 +39,6 @@ if TYPE_CHECKING:
     from keel.workspace import Workspace
 
 log = logging.getLogger(__name__)
-
-SETTLED = timedelta(hours=24)
-"""Time without quarantined data after which a fault of the data is over. A break is found again when its rows are one
-in twenty of a week's window, so in less than nine hours of steady traffic."""
 
 
 def notify(
@@ -132,15 +128,18 @@ def _facts(ws: Workspace, config: ModelConfig, decision: DecisionRecord) -> Chec
         labels=storage.read_report(ws, StoredLabelsReport, *about),
         consecutive=storage.read_report(ws, StoredConsecutiveReport, *about),
         judgements=judgements_of(ws, decision),
-        is_settled=_is_settled(ws, config, decision),
+        quarantines=_quarantines(ws, decision),
     )
 
 
-def _is_settled(ws: Workspace, config: ModelConfig, decision: DecisionRecord) -> bool:
-    """Return whether no earlier check has quarantined data of the window's last hours."""
-    end = decision.window.end
-    held = ws.store.quarantines(config.model, about=DATA, decided_before=end)
-    return not any(row["start"] < end and row["end"] > end - SETTLED for row in held)
+def _quarantines(ws: Workspace, decision: DecisionRecord) -> tuple[Quarantine, ...]:
+    """Return what was quarantined of a model up to a check, in order of time."""
+    rows = ws.store.quarantines(decision.model, with_released=True)
+    return tuple(
+        Quarantine(row["about"], row["start"], row["end"], row["decided_until"], row["released"])
+        for row in rows
+        if row["decided_until"] <= decision.window.end
+    )
 
 
 def _version_url(ws: Workspace, config: ModelConfig, decision: DecisionRecord, outcome: Outcome | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from keel.alerts.channels.email import build
 from keel.alerts.channels.email_values import values
+from keel.alerts.findings.quality import Quarantine
 from keel.alerts.messages.alerts import compose_alerts
 from keel.alerts.messages.digest import compose_digest
 from keel.alerts.messages.event import compose_event
@@ -19,6 +21,7 @@ from keel.alerts.messages.words import clause, headline, ranked, severity_of
 from keel.alerts.records import Alert, Change, News, State, Table
 from keel.config import Kind, Severity
 from keel.monitoring.records import DecisionRecord, Outcome
+from keel.window import HOUR
 from tests.support.airflow.mails import text_of
 from tests.support.alerts import samples
 from tests.support.alerts.samples import NOW, alert, check, config, firing, harm, moved, notice, of_check, over
@@ -168,6 +171,32 @@ def test_message_that_resolves_says_how_long_it_lasted_why_and_what_is_left():
     assert message.done == ("The alerts were closed: the last 12 checks did not show them.",)
     assert message.todo == ("Nothing to do about this. Still open: input dewp.",)
     assert message.picture is None
+
+
+def test_end_of_a_fault_names_what_stays_quarantined_and_how_to_release_it():
+    now = NOW.replace(minute=0)
+    begin, end = now - timedelta(days=3), now - timedelta(days=2)
+    held = [
+        Quarantine("data", begin, end, now),
+        Quarantine("labels", begin - timedelta(days=30), end - timedelta(days=30), end - timedelta(days=29)),
+        Quarantine("labels", begin, end, end),
+        Quarantine("labels", end, end + timedelta(hours=12), now),
+        Quarantine("labels", now - timedelta(hours=6), now, now, is_released=True),
+    ]
+    ended = over(alert(Kind.LABEL_QUALITY, "base_rate", Severity.ERROR), days=3)
+    message = composed("promoted", (ended,), quarantines=held)
+    assert message.todo == (
+        "The labels of 28 June 2013 to 29 June 2013 12:00 are quarantined, until a person releases them as right: "
+        "`keel quarantine release flight_delay --start 2013-06-28T00:00Z --end 2013-06-29T12:00Z`",
+        "Nothing else to do.",
+    )
+    assert composed("promoted", (ended,), quarantines=held[-1:]).todo == ("Nothing to do.",)
+    parted = [replace(held[2], start=begin + n * HOUR, end=begin + (n + 0.5) * HOUR) for n in range(5)]
+    assert composed("promoted", (ended,), quarantines=parted).todo[-2] == (
+        "To see the other 2: `keel quarantine list flight_delay`"
+    )
+    again = firing(ended.alert.model_copy(update={"resolved_at": None}), change=Change.REMINDER)
+    assert composed("promoted", again, quarantines=held).todo[-1] == message.todo[0]
 
 
 def test_resolution_of_a_source_is_the_reason():

@@ -11,7 +11,7 @@ from keel.alerts.findings.harm import harm_is_unknown, judge_performance
 from keel.alerts.findings.judged import Judged, together
 from keel.alerts.findings.live import confirmed_columns, judge_alarms, urgent_columns
 from keel.alerts.findings.outcome import change_of
-from keel.alerts.findings.quality import judge_arrival, judge_labels, judge_quality
+from keel.alerts.findings.quality import Quarantine, is_settled, judge_arrival, judge_labels, judge_quality
 from keel.alerts.records import Observation
 from keel.config import Kind
 from keel.monitoring.records import (
@@ -46,8 +46,8 @@ class CheckFacts:
     """The window against the one before it; None where the model does not ask for it."""
     judgements: Sequence[Judgement] = ()
     """What the check made of the live alarms that were open."""
-    is_settled: bool = True
-    """Whether the last hours of the window hold no quarantined data."""
+    quarantines: Sequence[Quarantine] = ()
+    """All that this check and earlier ones have quarantined, released or not."""
 
 
 def observe_check(
@@ -91,7 +91,7 @@ def judge_check(config: ModelConfig, decision: DecisionRecord, facts: CheckFacts
     quality, drift, performance, labels = facts.quality, facts.drift, facts.performance, facts.labels
     data_is_broken = quality is not None and quality.status == "broken"
     labels_are_broken = labels is not None and labels.status == "broken"
-    columns = tuple(drift.features) if drift else ()
+    columns, end = tuple(drift.features) if drift else (), decision.window.end
     moved = judge_columns(
         drift,
         level=level,
@@ -110,8 +110,14 @@ def judge_check(config: ModelConfig, decision: DecisionRecord, facts: CheckFacts
     return together(
         [
             judge_arrival(quality, is_new=decision.action is Action.ALL_CLEAR),
-            judge_quality(quality, columns=columns, level=level, is_settled=facts.is_settled),
-            judge_labels(labels, labels_missing=performance is not None and performance.labels_missing, level=level),
+            judge_quality(quality, columns=columns, level=level, is_settled=is_settled(facts.quarantines, end)),
+            judge_labels(
+                labels,
+                labels_missing=performance is not None and performance.labels_missing,
+                level=level,
+                quarantines=facts.quarantines,
+                end=end,
+            ),
             harm,
             moved,
             judge_previous(

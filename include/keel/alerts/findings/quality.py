@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from keel.alerts.findings.judged import NOTHING, Judged, each_of
-from keel.alerts.records import Examined, Finding
+from keel.alerts.records import EPISODE, Examined, Finding
 from keel.config import Kind, Severity
 from keel.monitoring.performance_words import capitalised
+from keel.store.quarantines import DATA, LABELS
 from keel.values.texts import NAME, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from keel.monitoring.records import StoredFinding, StoredLabelFinding, StoredLabelsReport, StoredQualityReport
 
@@ -21,6 +24,28 @@ MISSING_COLUMN = "missing_column"
 """The kind of a fault that no test is needed for."""
 LABEL_TESTS = 2
 """Tests that may warn of a window's labels in one check, those of mean and spread: p-values are multiplied by it."""
+SETTLED = timedelta(hours=24)
+"""Time without quarantined data after which a fault of the data is over: a break is found again when its rows are one
+in twenty of a week's window, so in less than nine hours of steady traffic. And time in which nothing is added to the
+quarantined labels, after which people are told how far they reach: while they grow, that would be every check."""
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    """A stretch of time that is or was quarantined, as `keel.store.quarantines` has it."""
+
+    about: str
+    start: datetime
+    end: datetime
+    decided_until: datetime
+    """The end of the window that decided so."""
+    is_released: bool = False
+
+
+def is_settled(quarantines: Iterable[Quarantine], end: datetime) -> bool:
+    """Return whether no earlier check has quarantined data of a window's last hours."""
+    held = (each for each in quarantines if each.about == DATA and not each.is_released and each.decided_until < end)
+    return not any(each.start < end and each.end > end - SETTLED for each in held)
 
 
 def judge_quality(
@@ -96,10 +121,25 @@ def judge_arrival(quality: StoredQualityReport | None, *, is_new: bool) -> Judge
     return Judged((Finding(kind=Kind.NO_PREDICTIONS, severity=Severity.ERROR, sentence=sentence),), examined)
 
 
-def judge_labels(labels: StoredLabelsReport | None, *, labels_missing: bool, level: float) -> Judged:
+def judge_labels(
+    labels: StoredLabelsReport | None,
+    *,
+    labels_missing: bool,
+    level: float,
+    quarantines: Iterable[Quarantine] = (),
+    end: datetime,
+) -> Judged:
     """Judge the labels of a window, by kind of fault. Labels that are missing are told already, and not as late.
 
-    level: the adjusted p-value that a smaller fault must reach. Labels that break are told whatever it is.
+    Parameters
+    ----------
+    level
+        The adjusted p-value that a smaller fault must reach. Labels that break are told whatever it is.
+    quarantines
+        Of the model, released or not. Labels wait for a person to release them, so people are told of more of them.
+    end
+        Of the check's window.
+
     """
     if labels is None or labels.status == "insufficient":
         return NOTHING
@@ -108,22 +148,33 @@ def judge_labels(labels: StoredLabelsReport | None, *, labels_missing: bool, lev
         if not (found.kind == "late" and labels_missing):
             by_kind.setdefault(found.kind, []).append(found)
     certain = {kind: faults for kind, faults in by_kind.items() if any(_is_sure(fault, level) for fault in faults)}
-    findings = tuple(_of_labels(kind, faults) for kind, faults in certain.items())
+    held = _reach(labels, quarantines, end)
+    findings = tuple(_of_labels(kind, faults, held) for kind, faults in certain.items())
     judged = [kind for kind in LABEL_FAULTS if kind in certain or kind not in by_kind]
     return Judged(findings, each_of(Kind.LABEL_QUALITY, judged))
+
+
+def _reach(labels: StoredLabelsReport, quarantines: Iterable[Quarantine], end: datetime) -> str | None:
+    """Return until when labels are quarantined; None while that grows, and where none are."""
+    mine = [each for each in quarantines if each.about == LABELS]
+    if any(end - SETTLED < each.decided_until < end for each in mine):
+        return None
+    ends = [*(each.end for each in labels.spans), *(each.end for each in mine)]
+    return max(ends).isoformat() if ends else None
 
 
 def _is_sure(fault: StoredLabelFinding, level: float) -> bool:
     return fault.status == "broken" or fault.p_value is None or fault.p_value * LABEL_TESTS <= level
 
 
-def _of_labels(kind: str, faults: list[StoredLabelFinding]) -> Finding:
+def _of_labels(kind: str, faults: list[StoredLabelFinding], held: str | None) -> Finding:
     """Return the faults of one kind, which a report lists the worst first, as one finding."""
     worst, more = faults[0], len(faults) - 1
+    is_broken = worst.status == "broken"
     return Finding(
         kind=Kind.LABEL_QUALITY,
         subject=kind,
-        severity=Severity.ERROR if worst.status == "broken" else Severity.WARNING,
+        severity=Severity.ERROR if is_broken else Severity.WARNING,
         sentence=f"{capitalised(worst.sentence.rstrip('.'))}{f'; and {more} more' if more else ''}",
         rank=float(max(fault.n for fault in faults)),
         evidence={
@@ -131,5 +182,6 @@ def _of_labels(kind: str, faults: list[StoredLabelFinding]) -> Finding:
             "end": max(fault.end for fault in faults).isoformat(),
             "n": worst.n,
             **({"p_value": worst.p_value} if worst.p_value is not None else {}),
+            **({EPISODE: held} if held and is_broken else {}),
         },
     )

@@ -11,7 +11,7 @@ from keel.alerts.messages.base import known, links, message, owner, topic_of, ve
 from keel.alerts.messages.done import became, what_keel_did
 from keel.alerts.messages.hurts import does_it_hurt
 from keel.alerts.messages.tables import alarms, columns, comparison, faults, label_faults, metrics, over, within
-from keel.alerts.messages.todo import after_check
+from keel.alerts.messages.todo import after_check, release
 from keel.alerts.messages.words import NOTHING, current, headline, some, title, worst
 from keel.config import Kind
 from keel.monitoring.performance_words import capitalised
@@ -77,7 +77,7 @@ def compose_check(
         happened=happened,
         hurts=tuple(does_it_hurt(data)),
         done=tuple([*(_why_over(config, notice) if is_over else what_keel_did(decision, outcome)), *decision.findings]),
-        todo=tuple(_still_open(notice) if is_over else after_check(data, notice.news)),
+        todo=_to_do(data, notice, facts),
         facts=_facts(data),
         evidence=_evidence(data, notice),
         links=links(run_url=run_url, report=report, version_url=version_url),
@@ -146,11 +146,18 @@ def _why_over(config: ModelConfig, notice: Notice) -> list[str]:
     return resolutions(notice.news, rule)
 
 
-def _still_open(notice: Notice) -> list[str]:
+def _to_do(data: CheckData, notice: Notice, facts: CheckFacts) -> tuple[str, ...]:
+    held = release(notice.news, facts.quarantines)
+    if topic_of(notice) != "resolved":
+        return (*after_check(data, notice.news), *held)
+    return (*held, *_still_open(notice, NOTHING if not held else "Nothing else to do"))
+
+
+def _still_open(notice: Notice, nothing: str) -> list[str]:
     """Return what is left after something is over."""
     ended = {each.alert.fingerprint for each in notice.news}
     left = [each for each in notice.open_alerts if each.fingerprint not in ended and each.told_at is not None]
     if not left:
-        return [f"{NOTHING}."]
+        return [f"{nothing}."]
     titles = [title(each) for each in sorted(left, key=lambda each: (-each.severity.level, -each.rank))]
-    return [f"{NOTHING} about this. Still open: {some(titles)}."]
+    return [f"{nothing} about this. Still open: {some(titles)}."]

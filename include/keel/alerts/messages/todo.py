@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 from keel.alerts.messages.words import BEFORE, NOTHING
 from keel.alerts.records import Change
 from keel.config import Kind
+from keel.reports import numbers
 from keel.reports.check import to_do
 from keel.reports.check.words import Trouble, trouble
+from keel.store.quarantines import DATA, LABELS
 from keel.values.texts import NAME, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
+    from keel.alerts.findings.quality import Quarantine
     from keel.alerts.records import News
     from keel.reports.check import CheckData
 
@@ -56,6 +60,48 @@ def accept(news: Sequence[News]) -> list[str]:
         return []
     line = f"keel alerts accept {found.model} {shlex.quote(shown(found.subject, NAME))} --reason …"
     return [command("If a change is the new normal, accept it, and only a further one is told:", line)]
+
+
+STRETCHES = 3
+"""Quarantined stretches that a message names, each with its command."""
+_ABOUT = {Kind.DATA_QUALITY: DATA, Kind.LABEL_QUALITY: LABELS}
+
+
+def release(news: Sequence[News], quarantines: Sequence[Quarantine]) -> list[str]:
+    """Return what is still quarantined of the faults that are over or told again, with the commands that release it.
+
+    quarantines: of the model, in order of time.
+    """
+    since: dict[str, datetime] = {}
+    for each in news:
+        if each.change in (Change.RESOLVED, Change.REMINDER) and (about := _ABOUT.get(each.alert.kind)):
+            since[about] = min(each.alert.first_seen, since.get(about, each.alert.first_seen))
+    stretches = [(about, *stretch) for about, begin in since.items() for stretch in _held(quarantines, about, begin)]
+    model = news[0].alert.model
+    steps = [
+        command(
+            f"The {about} of {numbers.span(start, end)} {'is' if about == DATA else 'are'} quarantined, until a person "
+            f"releases {'it' if about == DATA else 'them'} as right:",
+            f"keel quarantine release {model} --start {start:%Y-%m-%dT%H:%MZ} --end {end:%Y-%m-%dT%H:%MZ}",
+        )
+        for about, start, end in stretches[:STRETCHES]
+    ]
+    if more := len(stretches) - STRETCHES:
+        steps += [command(f"To see the other {more}:", f"keel quarantine list {model}")] if more > 0 else []
+    return steps
+
+
+def _held(quarantines: Iterable[Quarantine], about: str, since: datetime) -> list[tuple[datetime, datetime]]:
+    """Return the stretches that were quarantined since a time and not released, those that adjoin as one."""
+    joined: list[tuple[datetime, datetime]] = []
+    for each in quarantines:
+        if each.about != about or each.is_released or each.decided_until < since:
+            continue
+        if joined and each.start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(each.end, joined[-1][1]))
+        else:
+            joined.append((each.start, each.end))
+    return joined
 
 
 def _is_new_drift(news: News) -> bool:

@@ -261,6 +261,8 @@ def _retrain(data: CheckData) -> Step:
 def _release(data: CheckData) -> str:
     """Return the command that releases what the check quarantined."""
     spans = (data.outcome.quarantined if data.outcome else ()) or (data.labels.spans if data.labels else ())
+    if not spans and data.labels and data.labels.quarantined.hours:  # by earlier checks
+        return f"keel quarantine release {data.model} --start … --end …"
     start, end = (spans[0].start, spans[-1].end) if spans else (data.window.start, data.window.end)
     return f"keel quarantine release {data.model} --start {start:%Y-%m-%dT%H:%MZ} --end {end:%Y-%m-%dT%H:%MZ}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 
@@ -9,10 +10,13 @@ import pytest
 
 from keel.alerts.budget import Levels
 from keel.alerts.findings.check import CheckFacts, identity_of, judge_check, observe_check
-from keel.alerts.records import Examined, Finding
+from keel.alerts.findings.quality import Quarantine
+from keel.alerts.records import Change, Examined, Finding
 from keel.config import Kind, Severity
 from keel.monitoring.alarms import Judgement, Verdict
 from keel.monitoring.records import Outcome
+from keel.window import HOUR, Window
+from tests.support.alerts.life import Life, changes
 from tests.support.alerts.reports import (
     END,
     LEVEL,
@@ -301,8 +305,14 @@ def test_a_small_fault_needs_the_level_of_alerts(faults, expected):
 
 
 def test_a_break_is_not_over_while_the_last_hours_are_quarantined():
-    assert not examines(Kind.DATA_QUALITY, "wind", is_settled=False)
-    assert found(quality=quality("broken", fault()), is_settled=False) == [("data_quality", "wind", "error")]
+    held = Quarantine("data", END - 30 * HOUR, END - 23 * HOUR, END - 6 * HOUR)
+    assert not examines(Kind.DATA_QUALITY, "wind", quarantines=[held])
+    assert found(quality=quality("broken", fault()), quarantines=[held]) == [("data_quality", "wind", "error")]
+    for other in (
+        replace(held, end=END - 24 * HOUR), replace(held, is_released=True), replace(held, about="labels"),
+        replace(held, decided_until=END),
+    ):  # fmt: skip
+        assert examines(Kind.DATA_QUALITY, "wind", quarantines=[other])
 
 
 def test_no_predictions_are_an_error_and_quarantined_ones_are_not_missing():
@@ -328,6 +338,25 @@ def test_broken_labels_are_an_error_for_as_long_as_they_are_in_the_window(status
     [rate, _] = judged(labels=report).findings
     assert rate.sentence == "The base rate is 0.9; and 1 more"
     assert rate.rank == 1_200
+
+
+def test_people_are_told_of_more_quarantined_labels_once_these_stop_growing():
+    """Each stretch waits for a person; a fault that lasts is no message every check."""
+    life, held, told = Life(at=END - 6 * HOUR), [], []
+    for hours, grows in ((0, True), (6, True), (12, True), (18, False), (30, False), (36, False), (60, False)):
+        at = END + hours * HOUR
+        if grows:
+            start = END - 48 * HOUR if not held else held[-1].end
+            held.append(Quarantine("labels", start, END - (24 - hours) * HOUR, at))
+        report = labels("broken" if grows else "quarantined", label_fault())
+        facts = CheckFacts(**{**CALM, "labels": report, "quarantines": held})
+        window = Window(at - 7 * 24 * HOUR, at)
+        seen = judge_check(CONFIG, decision(window=window), facts, LEVELS)
+        told += [(hours, *each) for each in changes(life.see(*seen.findings, examined=seen.examined))]
+    assert told == [
+        (0, Kind.LABEL_QUALITY, "base_rate", Change.FIRING),
+        (36, Kind.LABEL_QUALITY, "base_rate", Change.REMINDER),
+    ]
 
 
 def test_late_labels_are_not_told_beside_missing_ones():
