@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from keel.alerts import digest, routing
 from keel.alerts.messages.plain import plain
 from keel.alerts.records import (
+    CHECK,
     Alert,
     AlertEvent,
     Change,
@@ -28,7 +29,7 @@ from keel.alerts.records import (
 from keel.alerts.routing import Posted
 from keel.alerts.silences import silences
 from keel.alerts.state import Step, advance, is_prompt, told
-from keel.config import AlertsConfig, read_models
+from keel.config import AlertsConfig, Kind, read_models
 from keel.errors import KeelError
 from keel.monitoring.storage import SAME_MOMENT
 from keel.store import alerts, outbox
@@ -63,7 +64,8 @@ def observe(
 
     An observation that was applied before changes nothing, and its message is returned. Of one that is older than the
     newest of the same model and source, by more than `SAME_MOMENT`, only the events are applied: a backfill tells
-    nobody what the past was like, but a version that it promotes is in production now.
+    nobody what the past was like, but a version that it promotes is in production now. Of a window that is older by
+    less, such as that of a failed check that is cleared, also what no newer window has found or judged is applied.
 
     Raises
     ------
@@ -86,13 +88,11 @@ def observe_in(
             return _repeated(connection, done["message_id"])
         # a window that ends in the future, by mistake or by another clock, silences nothing until then
         until = max(ceil_hour(now), observation.at)
-        newest = alerts.latest_observation(connection, observation.model, observation.source, until=until)
-        if newest is not None and observation.at < newest - SAME_MOMENT:
-            observation = _events_of(observation)
-            if not observation.findings:
-                alerts.add_observation(connection, observation.to_dict(), None, now)
-                return Posted()
-        return _Door(connection, config, configs, observation, now).apply(compose)
+        current = _current(connection, observation, until)
+        if current is None:
+            _record(connection, observation, None, now)
+            return Posted()
+        return _Door(connection, config, configs, current, now).apply(compose)
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class _Door:
         self.store(step, news, posted)
         if not message:
             digest.wait(self.connection, news, self.observation, now=self.now)
-        alerts.add_observation(self.connection, self.observation.to_dict(), posted, self.now)
+        _record(self.connection, self.observation, posted, self.now)
         return Posted(posted, sent, step.news if message else (), digest_id=digest_id)
 
     def flush_digest(self) -> str | None:
@@ -178,10 +178,34 @@ class _Door:
             alerts.close_entries(self.connection, [each.alert.alert_id for each in news], message_id)
 
 
-def _events_of(observation: Observation) -> Observation:
-    """Return an observation without what lasts: it says nothing about the present."""
-    events = tuple(each for each in observation.findings if not each.kind.lasts)
-    return observation.model_copy(update={"findings": events, "examined": ()})
+def _current(connection: sa.Connection, observation: Observation, until: datetime) -> Observation | None:
+    """Return what of an observation is about the present; None where nothing is.
+
+    until: observations later than this do not count as newer.
+
+    What has no window goes by the clock, and its source says different things of different runs: two that come at once
+    are out of order by seconds, and each counts.
+    """
+    about = observation.model, observation.source
+    newest = alerts.latest_observation(connection, *about, until=until)
+    if newest is None or observation.at >= newest:
+        return observation
+    if observation.at < newest - SAME_MOMENT:
+        known = set(Kind)
+    elif observation.source == CHECK:
+        known = set(map(Kind, alerts.kinds_since(connection, *about, after=observation.at, until=until)))
+    else:
+        return observation
+    left = {
+        "findings": tuple(each for each in observation.findings if not each.kind.lasts or each.kind not in known),
+        "examined": tuple(each for each in observation.examined if each.kind not in known),
+    }
+    return observation.model_copy(update=left) if any(left.values()) else None
+
+
+def _record(connection: sa.Connection, observation: Observation, message_id: str | None, now: datetime) -> None:
+    row = {**observation.to_dict(), "kinds": sorted(observation.kinds)}
+    alerts.add_observation(connection, row, message_id, now)
 
 
 def _repeated(connection: sa.Connection, message_id: str | None) -> Posted:

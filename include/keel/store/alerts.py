@@ -28,7 +28,7 @@ Rows = list[Row]
 _TIMES = frozenset(
     {"first_seen", "last_seen", "cleared_at", "fired_at", "resolved_at", "told_at", "updated_at", "at", "recorded_at"}
 )
-_JSON = frozenset({"evidence", "body"})
+_JSON = frozenset({"evidence", "body", "kinds"})
 _LOCK = 4_102_444_801
 """Of PostgreSQL's advisory locks, the one for alerts. SQLite allows one writer at a time anyway."""
 
@@ -104,8 +104,21 @@ def latest_observation(connection: sa.Connection, model: str, source: str, *, un
     return None if latest is None else from_micros(latest)
 
 
+def kinds_since(connection: sa.Connection, model: str, source: str, *, after: datetime, until: datetime) -> set[str]:
+    """Return the kinds that observations of a source about a model, later than ``after`` and not than ``until``, found
+    something of or were able to judge.
+    """
+    times = observations.c.at > to_micros(after), observations.c.at <= to_micros(until)
+    mine = sa.and_(observations.c.model == model, observations.c.source == source, *times)
+    rows = connection.execute(sa.select(observations.c.kinds).where(mine)).scalars()
+    return {kind for row in rows for kind in json.loads(row)}
+
+
 def add_observation(connection: sa.Connection, row: Mapping[str, Any], message_id: str | None, now: datetime) -> None:
-    """Record that an observation was applied, or was too old to be, and the message about it."""
+    """Record that an observation was applied, or was too old to be, and the message about it.
+
+    row: also has ``kinds``, a list of those that it found something of or was able to judge.
+    """
     values = _written(row, observations) | {"message_id": message_id, "recorded_at": to_micros(now)}
     connection.execute(sa.insert(observations).values(**values))
 

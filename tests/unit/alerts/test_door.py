@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from keel.alerts.door import Notice, Posted, observe_in
-from keel.alerts.records import Message, Observation
+from keel.alerts.records import Examined, Message, Observation
 from keel.alerts.silences import silence
 from keel.config import Kind, ModelConfig, Severity
 from keel.errors import StoreUnavailable
@@ -78,14 +78,53 @@ def test_an_observation_is_applied_once_and_its_message_is_returned_again(store:
 
 def test_what_is_older_than_the_newest_of_its_source_tells_nobody(store: Store) -> None:
     apply(store, seen(at=MONDAY))
-    backfilled = apply(store, seen(BROKEN, at=MONDAY - 7 * HOUR), now=MONDAY)
-    same_moment = apply(store, seen(finding(Kind.NO_PREDICTIONS), at=MONDAY - 6 * HOUR), now=MONDAY)
+    backfilled = apply(store, seen(BROKEN, finding(Kind.DATA_QUALITY), at=MONDAY - 7 * HOUR), now=MONDAY)
     other_source = apply(store, seen(BROKEN, at=MONDAY - DAY, source="watch"), now=MONDAY)
 
     assert backfilled == Posted()
     assert store.alerts.observation(f"check-toy-{(MONDAY - 7 * HOUR).isoformat()}") is not None
-    assert changes(same_moment) == [("no_predictions", "firing")]
-    assert changes(other_source) == [("performance", "firing"), ("no_predictions", "resolved")]
+    assert changes(other_source) == [("performance", "firing")]
+
+
+@pytest.mark.parametrize("age", [HOUR, 6 * HOUR])
+def test_an_older_window_begins_and_ends_only_what_no_newer_one_could_judge(store: Store, age: timedelta) -> None:
+    gone = finding(Kind.NO_PREDICTIONS)
+    apply(store, seen(finding(Kind.DATA_QUALITY), at=MONDAY - DAY))
+    apply(store, seen(gone, at=MONDAY))
+    ends = [Examined(kind=kind) for kind in (Kind.NO_PREDICTIONS, Kind.DATA_QUALITY, Kind.LABELS_MISSING)]
+    found = (BROKEN, finding(Kind.LABEL_QUALITY), finding(Kind.PROMOTION))
+    cleared = seen(*found, at=MONDAY - age).model_copy(update={"examined": tuple(ends)})
+
+    assert sorted(changes(apply(store, cleared, now=MONDAY + HOUR))) == [
+        ("data_quality", "resolved"),
+        ("label_quality", "firing"),
+        ("promotion", "event"),
+    ]
+    assert changes(apply(store, seen(gone, at=MONDAY + 6 * HOUR))) == []
+    [alert] = [each for each in store.alerts.list("toy", is_open=True) if each["kind"] == "no_predictions"]
+    assert (alert["first_seen"], alert["last_seen"]) == (MONDAY, MONDAY + 6 * HOUR)
+
+
+@pytest.mark.parametrize("lag", range(1, 7))
+def test_a_door_that_lags_behind_another_tells_nothing_twice(store: Store, lag: int) -> None:
+    broken = [(n // 6) % 2 == 1 for n in range(36)]
+    found = [(finding(Kind.NO_PREDICTIONS),) if each else () for each in broken]
+    told = []
+    for n in range(36):
+        for door, hour in (("first", n), ("second", n - lag)):
+            if hour >= 0:
+                at = MONDAY + hour * HOUR
+                told += changes(apply(store, seen(*found[hour], at=at, name=f"{door} {hour}"), now=MONDAY + n * HOUR))
+    assert [change for _, change in told] == ["firing", "resolved", "firing", "resolved", "firing"]
+
+
+def test_failures_that_enter_out_of_order_all_count(store: Store) -> None:
+    def failed(dag: str, at: datetime) -> list[tuple[str, str]]:
+        failure = seen(finding(Kind.PIPELINE_FAILURE, dag), at=at, source="pipeline", name=dag)
+        return changes(apply(store, failure, now=MONDAY))
+
+    assert failed("toy.retrain", MONDAY) == [("pipeline_failure", "firing")]
+    assert failed("toy.promote", MONDAY - timedelta(seconds=2)) == [("pipeline_failure", "firing")]
 
 
 def test_a_window_that_ends_in_the_future_silences_nothing_until_then(store: Store) -> None:

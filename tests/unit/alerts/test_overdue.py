@@ -296,8 +296,8 @@ def test_what_a_silence_covered_is_told_whatever_observation_comes_first(ws: Wor
         story.check(drift("x", severity=Severity.ERROR), examined=DRIFT)
         assert written(ws) == ["toy: the input x has changed"]
     elif first == "a failure of another run":
-        told = fail(ws, "toy.retrain", until).news
-        assert [each.alert.subject for each in told] == ["toy.retrain"], "its message has no words for the others"
+        failed = fail(ws, "toy.retrain", until).news
+        assert [each.alert.subject for each in failed] == ["toy.retrain"], "its message has no words for the others"
     told = [each.alert.kind for minutes in range(9) for each in news_of(ask(ws, until + minutes * MINUTE))]
     assert sorted(told) == [Kind.APPROVAL, Kind.PIPELINE_FAILURE]
 

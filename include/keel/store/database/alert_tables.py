@@ -59,7 +59,8 @@ alert_events = Table(
     Index("alert_events_by_alert", "alert_id", "seq"),
 )
 
-# What has been applied already, so that a task that runs again changes nothing and sends nothing twice.
+# What has been applied already, so that a task that runs again changes nothing and sends nothing twice. kinds: what it
+# found something of, or was able to judge, so that an older window does not speak of it again.
 observations = Table(
     "observations",
     metadata,
@@ -67,6 +68,7 @@ observations = Table(
     Column("model", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
+    Column("kinds", Text, nullable=False),
     Column("message_id", Text),
     Column("recorded_at", BigInteger, nullable=False),
     Index("observations_by_source", "model", "source", "at"),

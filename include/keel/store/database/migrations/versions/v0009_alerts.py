@@ -77,6 +77,7 @@ def _create_alerts() -> None:
         _text("observation_id", primary_key=True),
         *map(_text, ("model", "source")),
         _whole("at"),
+        _text("kinds"),
         _optional("message_id"),
         _whole("recorded_at"),
     )
