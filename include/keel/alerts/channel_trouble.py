@@ -149,7 +149,12 @@ class _Report:
             subject=subject,
             severity=Severity.ERROR,
             sentence=sentence,
-            evidence={"channel": delivery.channel, "recipient": delivery.recipient, "answer": answer},
+            evidence={
+                "channel": delivery.channel,
+                "recipient": delivery.recipient,
+                "answer": answer,
+                "delivery": delivery.delivery_id,
+            },
         )
         self._observe(model, *_of_try(delivery), findings=(finding,))
 

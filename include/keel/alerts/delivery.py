@@ -203,14 +203,15 @@ class _Round:
             if is_mail and not self.store.outbox.accepted_since(delivery.channel, None):
                 answer = _answer(self.fallback, message, delivery, earlier)
             else:
-                # a mail server that was there comes back: its mails wait for it
-                answer = Answer(accepted=False, detail=str(error), is_final=not is_mail)
+                answer = Answer(accepted=False, detail=str(error))
                 is_connected = False
         now = clock()
+        is_over = answer.is_final or now >= delivery.created_at + GIVE_UP_AFTER
         if answer.accepted:
             after = _finished(delivery, "sent", answer, now)
-        elif answer.is_final or now >= delivery.created_at + GIVE_UP_AFTER:
-            after = _fall_back(self.store, message, delivery, answer, self.fallback, now)
+        elif is_over or not is_connected:
+            # a connection may be there tomorrow: the message waits for it, and can be read meanwhile
+            after = _fall_back(self.store, message, delivery, answer, self.fallback, now, is_over=is_over)
         else:
             after = _later(delivery, answer, now)
         return Tried(after, answer, is_connected)
@@ -284,9 +285,16 @@ def _later(delivery: Delivery, answer: Answer, now: datetime) -> Delivery:
 
 
 def _fall_back(
-    store: Store, message: Message, delivery: Delivery, answer: Answer, fallback: Sender, now: datetime
+    store: Store,
+    message: Message,
+    delivery: Delivery,
+    answer: Answer,
+    fallback: Sender,
+    now: datetime,
+    *,
+    is_over: bool,
 ) -> Delivery:
-    """Let the fallback take what the channel does not. Where that fails too, the delivery waits.
+    """Let the fallback take what the channel does not. Where that fails too, or it is not over, the delivery waits.
 
     A message is one file of the outbox, for however many recipients: that of its first mail, which is there already
     where no mail server is configured, else that of its first delivery.
@@ -298,6 +306,6 @@ def _fall_back(
     except NoConnection as error:
         written = Answer(accepted=False, detail=str(error))
     both = Answer(accepted=False, detail=f"{answer.detail}; {written.detail}", reference=written.reference)
-    if not written.accepted:
+    if not (written.accepted and is_over):
         return _later(delivery, both, now)
     return _finished(delivery, "failed", both, now)

@@ -518,8 +518,10 @@ def channel() -> Message:
         Kind.CHANNEL,
         "slack",
         Severity.ERROR,
-        "slack has no connection: 3 messages were written to the outbox instead",
+        "Messages by slack do not arrive: neither the Airflow connection 'slack_default' (a bot's token as its "
+        "password) nor 'slack_webhook_default' (an incoming webhook's address as its password) exists.",
         model=ALL_MODELS,
+        evidence={"channel": "slack", "recipient": "#ml-alerts", "delivery": "671b66f041ce8cb0"},
     )
     return compose_alerts(None, notice("channel", firing(found)), now=NOW)
 
@@ -537,12 +539,12 @@ def digest() -> Message:
     news = (
         *firing(
             moved("temp", first_seen=NOW - 5 * day).model_copy(
-                update={"sentence": "temp has drifted: PSI 2.44 above chance, drift from 0.25"}
+                update={"sentence": "temp has drifted (PSI 2.44 above chance, limit 0.25)"}
             ),
             alert(
                 Kind.PREDICTION_DRIFT,
                 "score",
-                sentence="score has moved: PSI 0.13 above chance, a change from 0.1",
+                sentence="score has moved (PSI 0.13 above chance, limit 0.1)",
                 first_seen=NOW - 2 * day,
             ),
         ),

@@ -120,6 +120,7 @@ def tell(ws: Workspace, config: ModelConfig, *, until: datetime) -> Story:
     story.check(drift("pressure"), missing, broken, examined=DRIFT)
     story.send()
     story.now = until
+    story.send()
     return story
 
 

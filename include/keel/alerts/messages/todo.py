@@ -142,8 +142,13 @@ BY_KIND: dict[Kind, tuple[tuple[str, str], ...]] = {
     ),
     Kind.CHANNEL: (
         (
-            "Mend the connection in Airflow. What waits is sent by itself afterwards. To test it:",
+            "Mend the connection in Airflow, or the recipient. What waits is sent by itself then, within an hour. "
+            "To test it:",
             "keel alerts test --channel {channel}",
+        ),
+        (
+            "What was refused for good, or has waited for three days, stays in the outbox. To send it again:",
+            "keel alerts send --retry {delivery}",
         ),
     ),
     Kind.LOST_RECORDS: (
@@ -184,5 +189,6 @@ def by_kind(news: Sequence[News]) -> list[str]:
         is_over = each.change is Change.RESOLVED
         for text, line in (AFTER if is_over else BY_KIND).get(each.alert.kind, ()):
             names = {"model": each.alert.model, "channel": each.alert.subject.partition(":")[0]}
+            names |= {"delivery": each.alert.evidence.get("delivery", "DELIVERY")}
             steps[command(text, line.format(**names))] = None
     return [*steps, *answer(news)]
