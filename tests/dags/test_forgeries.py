@@ -98,6 +98,7 @@ def test_promotion_by_a_variable_is_refused(monkeypatch):
     assert "promote" not in done.states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task_id", ["approve", "compare", "request_promotion"])
 def test_promotion_by_a_forged_xcom_is_refused(task_id):
     def forge(waiting):
@@ -226,6 +227,7 @@ def test_promotion_approved_without_a_login_is_refused():
     assert "an approval needs the name of a user" in done.xcoms["approve/error"]
 
 
+@pytest.mark.slow
 def test_promotion_by_an_asset_event_does_not_start():
     from airflow.models.asset import AssetDagRunQueue, AssetModel
     from airflow.utils.session import create_session

@@ -163,6 +163,7 @@ def test_maintenance_of_a_broken_ledger_fails_and_runs_nothing_else(tide, monkey
     assert "row 1 of the ledger" in text_of(mail)
 
 
+@pytest.mark.slow
 def test_maintenance_of_a_truncated_ledger_fails_by_the_checkpoint(tide, tmp_path, monkeypatch):
     keys.keygen(tmp_path / "key")
     monkeypatch.setenv("KEEL_SIGNING_KEY", str(tmp_path / "key"))

@@ -164,6 +164,7 @@ def test_promotion_approved_by_a_second_person_promotes(staged, monkeypatch):
     assert version_in_production(staged) == 2
 
 
+@pytest.mark.slow
 def test_promotion_run_again_asks_again(staged):
     questions = []
 
@@ -249,6 +250,7 @@ def test_promotion_that_is_forced_still_needs_approval(staged, monkeypatch):
     assert version_in_production(staged) == 1
 
 
+@pytest.mark.slow
 def test_promotion_that_was_interrupted_is_completed_when_cleared(staged, monkeypatch):
     from keel.errors import RegistryUnavailable
     from keel.registry.registry import Registry

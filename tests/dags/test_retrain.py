@@ -45,6 +45,7 @@ def test_retrain_of_a_better_challenger_promotes_it(tide):
     assert deployments.read(tide.store, "tide").production == 2
 
 
+@pytest.mark.slow
 def test_retrain_on_the_same_rows_registers_no_version(tide):
     done = run("tide.retrain", end=LAUNCH.isoformat(), reason="try again")
 

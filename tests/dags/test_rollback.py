@@ -53,6 +53,7 @@ def test_rollback_to_an_unknown_version_fails(replaced):
     assert deployments.read(replaced.store, "tide").production == 2
 
 
+@pytest.mark.slow
 def test_promotion_of_a_rolled_back_version_fails(replaced, monkeypatch):
     monkeypatch.setenv("KEEL__TIDE__PROMOTION__APPROVAL", "auto")
     run("tide.rollback", reason="the quay floods")
@@ -64,6 +65,7 @@ def test_promotion_of_a_rolled_back_version_fails(replaced, monkeypatch):
     assert "keel versions reinstate tide 2" in done.xcoms["request_promotion/error"]
 
 
+@pytest.mark.slow
 def test_rollback_run_again_changes_nothing(replaced):
     from tests.support.airflow.tide import TURNED
 

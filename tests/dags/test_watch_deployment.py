@@ -251,6 +251,7 @@ def test_watch_of_a_successful_experiment_promotes(in_experiment, monkeypatch):
     assert decision_of(in_experiment)["outcome"]["outcome"] == "promoted"
 
 
+@pytest.mark.slow
 def test_watch_of_a_successful_experiment_with_required_approval_stages(in_experiment):
     questions = []
 

@@ -78,6 +78,7 @@ def test_alarm_that_is_not_confirmed_is_an_all_clear_without_a_message(tide):
     assert mails(tide) == []
 
 
+@pytest.mark.slow
 def test_alarm_that_opens_during_a_check_starts_another_once(tide, monkeypatch):
     level = live_alarm("level", since=SINCE, opened_at=END)
     notify = loop.notify
@@ -122,6 +123,7 @@ def test_alarm_stays_open_where_the_run_fails_after_it_was_read(tide, monkeypatc
     assert judged_by(tide.store, WIND) is None
 
 
+@pytest.mark.slow
 def test_alarm_whose_retraining_fails_stays_open_and_leads_to_one_at_the_next_ring(tide, monkeypatch):
     reverse_relation(tide)
     since, end = TURNED - 12 * HOUR, TURNED - HOUR

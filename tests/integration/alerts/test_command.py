@@ -87,6 +87,7 @@ def test_wrong_password_is_told_without_it(home: Path, tmp_path: Path) -> None:
     assert "canary-9f2" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_without_a_mail_server_the_sample_is_a_file_and_the_command_says_so(home: Path) -> None:
     done = keel(home, "test", "--to", "ann@example.com", "--channel", "email")
     assert done.returncode == 0, done.stderr

@@ -342,7 +342,7 @@ def test_message_keeps_its_id_and_answers_to_what_was_told_before():
 NAMES = st.text(max_size=300)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(name=NAMES, sentence=NAMES, kind=st.sampled_from(list(Kind)), change=st.sampled_from(list(Change)))
 def test_message_about_a_subject_of_whatever_name_can_be_sent(name, sentence, kind, change):
     about = alert(kind, name, Severity.ERROR, sentence)

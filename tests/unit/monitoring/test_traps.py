@@ -181,6 +181,7 @@ def test_column_finer_than_float32_is_counted_exactly(step: float) -> None:
     assert compare({"x": codes}, {"x": codes + step / 2}, "numeric").status == "drift"
 
 
+@pytest.mark.slow
 def test_two_hundred_columns_do_not_alarm_every_day() -> None:
     rng = np.random.default_rng(0)
     names = [f"c{i}" for i in range(200)]

@@ -53,6 +53,7 @@ def test_baseline_of_one_day_and_of_one_value_is_defined():
     assert back.p_of_spread(np.array([1.0])) == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sd", [0.0, 0.7])
 @pytest.mark.parametrize("days", [1, 7])
 def test_means_of_days_like_the_baseline_are_called_different_at_most_as_often_as_stated(sd, days):
