@@ -204,7 +204,7 @@ def test_a_drift_is_told_in_one_digest_and_its_end_in_another(ws):
         ]
     assert told_of == [("z", "firing"), ("z", "resolved")]
     [alert] = ws.store.alerts.list("toy")
-    assert alert["resolution"] == "12 windows in a row did not show it"
+    assert alert["resolution"] == "12 checks in a row were clear"
 
 
 def test_harm_without_a_retraining_is_told_by_the_check_that_finds_it_and_once(ws):

@@ -90,6 +90,8 @@ class Examined(Record):
     """How many there are: one with a number beyond is no more. None: not known."""
     is_over: bool = False
     """Whether what is not among the findings is over at once, however many windows it takes else: a person said so."""
+    resolution: str = ""
+    """Why what is over of it is over, where the observation's own reason is about something else."""
 
     def covers_part(self, number: int) -> bool:
         """Return whether it says that a part does not fail any more."""
@@ -110,7 +112,8 @@ class Observation(Record):
     findings: tuple[Finding, ...] = ()
     examined: tuple[Examined, ...] = ()
     resolution: str = ""
-    """Why what is over is over, where the source knows, such as "version 4 was promoted"."""
+    """Why what is over is over, where the source knows, such as "version 4 was promoted". A change of version is the
+    reason only for what was found of the version before."""
     actor: str = "keel"
     """Who is behind it."""
     version_changed: bool = False
@@ -146,6 +149,7 @@ class Alert(Record):
     fired_at: Time | None = None
     resolved_at: Time | None = None
     resolution: str | None = None
+    """Why it is over: the one place that says so; None while it is open, and of an event."""
     acknowledged_by: str | None = None
     inhibited_by: str | None = None
     """Fingerprint of the alert that explains it; nobody is told of it meanwhile."""

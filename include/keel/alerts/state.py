@@ -227,7 +227,8 @@ def _miss(alert: Alert, observation: Observation, config: AlertsConfig) -> Alert
     missed = _clear(alert, observation).model_copy(update={"seen": 0})
     enough = not alert.kind.is_statistical or missed.clear >= config.resolve_after
     is_over = alert.state is State.PENDING or enough or any(each.is_over for each in judged)
-    return _end(missed, observation) if is_over else missed
+    why = next((each.resolution for each in judged if each.resolution), "")
+    return _end(missed, observation, why) if is_over else missed
 
 
 def _wait(alert: Alert, observation: Observation, config: AlertsConfig) -> Alert | None:
@@ -247,18 +248,26 @@ def _clear(alert: Alert, observation: Observation) -> Alert:
     return alert.model_copy(update={"clear": alert.clear + 1, "cleared_at": observation.at})
 
 
-def _end(alert: Alert, observation: Observation) -> Alert | None:
+def _end(alert: Alert, observation: Observation, why: str = "") -> Alert | None:
     if alert.state is State.PENDING:
         return None
-    windows = f"{alert.clear} windows in a row did not show it" if alert.kind.is_statistical and alert.clear else None
     return alert.model_copy(
         update={
             "state": State.RESOLVED,
             # where an older version's data brought the end about, it showed until the last window that was checked
             "resolved_at": max(observation.at, alert.last_seen),
-            "resolution": observation.resolution or windows,
+            "resolution": why or _why(alert, observation),
         }
     )
+
+
+def _why(alert: Alert, observation: Observation) -> str:
+    """Return why an alert is over: what its source says, or else the rule that ends its kind."""
+    if observation.resolution and (alert.kind.is_statistical or not observation.version_changed):
+        return observation.resolution
+    if observation.source != "check":
+        return "it is not seen any more"
+    return f"{alert.clear} checks in a row were clear" if alert.clear > 1 else "the latest check was clear"
 
 
 def _news(alert: Alert, found: Mapping[str, Finding], observation: Observation, config: AlertsConfig) -> News | None:

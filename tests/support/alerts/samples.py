@@ -194,7 +194,8 @@ def drift() -> Message:
 
 def resolved() -> Message:
     facts = check("drift")
-    news = (over(harm(), days=9.25), over(moved("temp"), days=12, resolution=None))
+    clear = "12 checks in a row were clear"
+    news = (over(harm(), days=9.25, resolution=clear), over(moved("temp"), days=12, resolution=clear))
     about = notice("resolved", news, references=(message_identity("incident"),))
     left = moved("dewp", told_at=NOW - timedelta(days=3))
     return of_check(about.model_copy(update={"open_alerts": (left,)}), facts)

@@ -168,7 +168,7 @@ def test_message_that_resolves_says_how_long_it_lasted_why_and_what_is_left():
     assert message.topic == "resolved"
     assert message.subject.startswith("flight_delay: resolved: ")
     assert "after 9 days 6 hours" in message.happened
-    assert message.done == ("The alerts were closed: the last 12 checks did not show them.",)
+    assert message.done == ("2 alerts were closed: 12 checks in a row were clear.",)
     assert message.todo == ("Nothing to do about this. Still open: input dewp.",)
     assert message.picture is None
 
@@ -197,6 +197,15 @@ def test_end_of_a_fault_names_what_stays_quarantined_and_how_to_release_it():
     )
     again = firing(ended.alert.model_copy(update={"resolved_at": None}), change=Change.REMINDER)
     assert composed("promoted", again, quarantines=held).todo[-1] == message.todo[0]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind.lasts])
+def test_end_claims_nothing_but_what_its_source_said(kind):
+    """A channel that nobody uses any more does not work again, and neither does a check that has no schedule."""
+    ended = over(alert(kind, "slack", Severity.ERROR), days=1, resolution="nobody is told by slack any more")
+    message = compose_alerts(config(), notice("n", (ended,)), now=NOW)
+    assert message.happened.endswith(" is over after 1 day.")
+    assert message.done == ("The alert was closed: nobody is told by slack any more.",)
 
 
 def test_resolution_of_a_source_is_the_reason():

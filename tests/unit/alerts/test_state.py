@@ -71,13 +71,14 @@ def test_what_a_test_found_is_over_after_windows_without_it_and_what_is_a_fact_a
     told = life.see(examined=(Kind.DATA_DRIFT, Kind.LABELS_MISSING))
     assert changes(told) == [(Kind.LABELS_MISSING, "", Change.RESOLVED)]
     assert told[0].lasted == STEP.total_seconds()
+    assert told[0].alert.resolution == "the latest check was clear"
     assert life.see() == []
     assert (life.of(Kind.DATA_DRIFT, "temp").seen, life.of(Kind.DATA_DRIFT, "temp").clear) == (0, 2)
     [over] = life.see()
     assert (over.change, over.lasted) == (Change.RESOLVED, 3 * STEP.total_seconds())
     assert (over.alert.seen, over.alert.clear) == (0, 3)
     assert life.events(Kind.DATA_DRIFT, "temp") == ["firing", "resolved"]
-    assert over.alert.resolution == "3 windows in a row did not show it"
+    assert over.alert.resolution == "3 checks in a row were clear"
     assert life.see() == []
 
 
@@ -293,6 +294,12 @@ def test_another_version_ends_what_was_found_of_the_version_before():
     assert told[1].alert.resolution == "version 4 was promoted"
     assert [each.kind for each in life.open] == [Kind.LABELS_MISSING]
     assert life.see(DRIFT) == []  # a new alert, seen once
+    ends = {"version_changed": True, "resolution": "version 5 was promoted"}
+    [late] = life.see(examined=[Kind.LABELS_MISSING], **ends)  # no version ends that
+    assert late.alert.resolution == "the latest check was clear"
+    life.see(LATE)
+    [late] = life.see(examined=[Examined(kind=Kind.LABELS_MISSING, resolution="nobody asks for them")], **ends)
+    assert late.alert.resolution == "nobody asks for them"
 
 
 def test_harm_and_the_version_that_ends_it_in_one_observation_is_one_event():

@@ -56,7 +56,6 @@ def observe_outcome(
     """
     change = change_of(decision, outcome)
     is_request = decision.action not in (Action.WATCH, Action.END_EXPERIMENT)
-    asked = decision.challenger if isinstance(decision, PromotionRequest) and outcome else None
     adopted = adopted_version(decision)
     return Observation(
         observation_id=_identity(decision, outcome),
@@ -64,12 +63,18 @@ def observe_outcome(
         source=REQUEST if is_request else WATCH,
         at=now if is_request else decision.window.end,
         findings=(*change.findings, *findings_of(decision, decision.decision_id)),
-        examined=() if asked is None else (Examined(kind=Kind.APPROVAL, subject=subject_of(asked)),),
-        resolution=change.resolution
-        or (f"version {adopted} is in production" if adopted else "")
-        or (_sentence(outcome.sentence) if asked and outcome else ""),
+        examined=_answered(decision, outcome, change),
+        resolution=change.resolution or (f"version {adopted} is in production" if adopted else ""),
         version_changed=change.version_changed or adopted is not None,
     )
+
+
+def _answered(decision: DecisionRecord, outcome: Outcome | None, change: Change) -> tuple[Examined, ...]:
+    """Return the question that an outcome answers."""
+    if outcome is None or not isinstance(decision, PromotionRequest) or decision.challenger is None:
+        return ()
+    why = change.resolution or _sentence(outcome.sentence)
+    return (Examined(kind=Kind.APPROVAL, subject=subject_of(decision.challenger), resolution=why),)
 
 
 def requester(decision: DecisionRecord) -> str | None:

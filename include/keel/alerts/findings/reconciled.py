@@ -18,7 +18,12 @@ MAINTENANCE = "maintenance"
 """The source."""
 DEPLOYMENTS = "deployments"
 """What differs where the store's own row is not what the ledger says."""
-EXAMINED = (Examined(kind=Kind.LOST_RECORDS), Examined(kind=Kind.LEDGER_BROKEN, subject=DEPLOYMENTS))
+EXAMINED = (
+    Examined(kind=Kind.LOST_RECORDS, resolution="the maintenance found no more"),
+    Examined(
+        kind=Kind.LEDGER_BROKEN, subject=DEPLOYMENTS, resolution="the store's own row is what the ledger says again"
+    ),
+)
 """What a reconciliation is able to judge: a row that is right again, and that no further record was lost."""
 
 

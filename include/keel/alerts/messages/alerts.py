@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -73,12 +74,13 @@ def harm(news: Sequence[News]) -> list[str]:
     return list(dict.fromkeys(HARM[each.alert.kind] for each in news if each.alert.kind in HARM))
 
 
-def resolutions(news: Sequence[News], rule: str = "it is not seen any more") -> list[str]:
-    """Return why what is over is over, each reason once; ``rule`` where its source gave none."""
-    over_ = [each.alert for each in news if each.change is Change.RESOLVED]
-    reasons = dict.fromkeys(each.resolution or rule for each in over_)
-    alerts = "The alert was" if len(over_) == 1 else "The alerts were"
-    return [f"{alerts} closed: {reason.rstrip('.')}." for reason in reasons]
+def resolutions(news: Sequence[News]) -> list[str]:
+    """Return why what is over is over, each reason once."""
+    found = Counter(each.alert.resolution for each in news if each.change is Change.RESOLVED and each.alert.resolution)
+    return [
+        f"{'The alert was' if times == 1 else f'{times} alerts were'} closed: {reason.rstrip('.')}."
+        for reason, times in found.items()
+    ]
 
 
 def unanswered(news: Sequence[News]) -> list[str]:

@@ -76,7 +76,7 @@ def compose_check(
         subject=subject,
         happened=happened,
         hurts=tuple(does_it_hurt(data)),
-        done=tuple([*(_why_over(config, notice) if is_over else what_keel_did(decision, outcome)), *decision.findings]),
+        done=tuple([*(resolutions(notice.news) if is_over else what_keel_did(decision, outcome)), *decision.findings]),
         todo=_to_do(data, notice, facts),
         facts=_facts(data),
         evidence=_evidence(data, notice),
@@ -136,14 +136,6 @@ def _facts(data: CheckData) -> dict[str, str]:
 def _amount(rows: int | None, labels: int | None) -> str | None:
     parts = [numbers.count(n, noun) for n, noun in ((rows, "prediction"), (labels, "label")) if n is not None]
     return ", ".join(parts) or None
-
-
-def _why_over(config: ModelConfig, notice: Notice) -> list[str]:
-    """Return why alerts are over, by their sources, or else by the rule that ends what a test found."""
-    times = config.alerts.resolve_after
-    what = "it" if len(notice.news) == 1 else "them"
-    rule = f"the last {f'{times} checks' if times > 1 else 'check'} did not show {what}"
-    return resolutions(notice.news, rule)
 
 
 def _to_do(data: CheckData, notice: Notice, facts: CheckFacts) -> tuple[str, ...]:

@@ -124,8 +124,7 @@ def _over(group: Sequence[News]) -> str:
     longest = max((each.lasted for each in group if each.lasted is not None), default=None)
     after = "" if longest is None else f" after {numbers.duration(longest)}"
     alerts = [each.alert for each in group]
-    again = _AGAIN.get(alerts[0].kind, "{noun} is over").format(noun=noun(alerts), names=names_of(alerts))
-    return f"{again}{after}"
+    return f"{noun(alerts)} is over{after}"
 
 
 def clause(alerts: Sequence[Alert]) -> str:
@@ -136,10 +135,10 @@ def clause(alerts: Sequence[Alert]) -> str:
 
 
 def noun(alerts: Sequence[Alert]) -> str:
-    """Return alerts of one kind as a noun, such as of what is over."""
+    """Return alerts of one kind as a noun, which holds however they have ended."""
     words = _NOUNS.get(alerts[0].kind, str(alerts[0].kind).replace("_", " "))
-    names = names_of(alerts)
-    return f"{words} of {names}" if names and alerts[0].kind in _OF_A_SUBJECT else words
+    names, joined = names_of(alerts), _OF_A_SUBJECT.get(alerts[0].kind)
+    return f"{words} {joined} {names}" if names and joined else words
 
 
 def title(alert: Alert) -> str:
@@ -221,15 +220,6 @@ _CLAUSES: dict[tuple[Kind, bool | None], Callable[[Sequence[Alert]], str]] = {
     (Kind.CHANNEL, None): lambda alerts: _as_said(alerts, f"messages by {names_of(alerts)} do not arrive"),
 }
 """By kind, and where that matters by whether the severity is at least ``error``. Others are told as the source did."""
-_AGAIN = {
-    Kind.NO_PREDICTIONS: "predictions arrive again",
-    Kind.LABELS_MISSING: "labels arrive again",
-    Kind.CHECK_OVERDUE: "the check runs again",
-    Kind.LEDGER_BROKEN: "the ledger passes its proof again",
-    Kind.PERFORMANCE: "predictions are not worse any more",
-    Kind.CHANNEL: "messages by {names} arrive again",
-    Kind.PIPELINE_FAILURE: "{names} works again",
-}
 _NOUNS = {
     Kind.DATA_DRIFT: "the change",
     Kind.PREDICTION_DRIFT: "the change",
@@ -238,8 +228,22 @@ _NOUNS = {
     Kind.LIVE_ALARM: "the live alarm",
     Kind.APPROVAL: "the wait for approval",
     Kind.LOST_RECORDS: "the loss of predictions",
+    Kind.PERFORMANCE: "the loss of performance",
+    Kind.NO_PREDICTIONS: "the lack of predictions",
+    Kind.LABELS_MISSING: "the lack of labels",
+    Kind.CHECK_OVERDUE: "the wait for the check",
+    Kind.LEDGER_BROKEN: "the fault of the ledger",
+    Kind.PIPELINE_FAILURE: "the failure",
+    Kind.CHANNEL: "the trouble",
 }
-_OF_A_SUBJECT = frozenset({Kind.DATA_DRIFT, Kind.PREDICTION_DRIFT, Kind.DATA_QUALITY, Kind.LIVE_ALARM})
+_OF_A_SUBJECT = {
+    Kind.DATA_DRIFT: "of",
+    Kind.PREDICTION_DRIFT: "of",
+    Kind.DATA_QUALITY: "of",
+    Kind.LIVE_ALARM: "of",
+    Kind.PIPELINE_FAILURE: "of",
+    Kind.CHANNEL: "with",
+}
 _TITLES = {
     Kind.DATA_DRIFT: "input",
     Kind.PREDICTION_DRIFT: "output",
