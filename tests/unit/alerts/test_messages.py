@@ -55,6 +55,11 @@ def test_drift_against_the_window_before_says_so():
     one = moved("temp against the window before")
     assert clause([one]) == "the input temp has changed against the window before"
     assert clause([one, moved("dewp")]) == "2 inputs have changed (temp and dewp)"
+    score = alert(Kind.PREDICTION_DRIFT, "score against the window before")
+    assert clause([score]) == "what the model answers has changed against the window before (score)"
+    assert clause([score, alert(Kind.PREDICTION_DRIFT, "prediction")]) == (
+        "what the model answers has changed (score and prediction)"
+    )
 
 
 def test_costs_of_all_inputs_together_are_no_column():

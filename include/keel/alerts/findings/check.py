@@ -121,7 +121,11 @@ def judge_check(config: ModelConfig, decision: DecisionRecord, facts: CheckFacts
             harm,
             moved,
             judge_previous(
-                facts.consecutive, level=level, configured="previous" in config.drift.against, columns=columns
+                facts.consecutive,
+                level=level,
+                configured="previous" in config.drift.against,
+                columns=drift.features if drift else None,
+                outputs_are_judged=not data_is_broken,
             ),
             judge_alarms(
                 facts.judgements,

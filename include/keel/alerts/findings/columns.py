@@ -19,7 +19,7 @@ from keel.monitoring.column_status import ColumnStatus
 from keel.values.texts import NAME, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from keel.monitoring.records import JsonObject, StoredColumn, StoredDriftReport
 
@@ -63,7 +63,7 @@ def judge_columns(
     for name, column in drift.features.items():
         if column.severity == "insufficient" or (column.role == "output" and not outputs_are_judged):
             continue
-        kind = Kind.DATA_DRIFT if column.role == "feature" else Kind.PREDICTION_DRIFT
+        kind = kind_of(column)
         moved = column.severity in MOVED
         if moved and not (name in alarmed or is_certain(column, level)):
             continue
@@ -94,31 +94,55 @@ def judge_impact(drift: StoredDriftReport, *, level: float, alarmed: Collection[
 
 
 def judge_previous(
-    consecutive: StoredDriftReport | None, *, level: float, configured: bool, columns: Collection[str] = ()
+    consecutive: StoredDriftReport | None,
+    *,
+    level: float,
+    configured: bool,
+    columns: Mapping[str, StoredColumn] | None = None,
+    outputs_are_judged: bool = True,
 ) -> Judged:
     """Judge a window against the one before it.
 
-    configured: whether the model asks for this comparison. Where it does not any more, what it found before is over.
-    columns: of the version, whose alerts are over then.
+    Parameters
+    ----------
+    level
+        The adjusted p-value that a finding must reach.
+    configured
+        Whether the model asks for this comparison. Where it does not any more, what it found before is over.
+    columns
+        Of the version, by name, whose alerts are over then.
+    outputs_are_judged
+        As of `judge_columns`.
+
     """
     if not configured:
-        return Judged((), each_of(Kind.DATA_DRIFT, (f"{name}{AGAINST_PREVIOUS}" for name in columns)))
+        named = (columns or {}).items()
+        return Judged((), tuple(_against_previous(kind_of(column), name) for name, column in named))
     if consecutive is None or consecutive.status == "insufficient":
         return NOTHING
     findings, examined = list[Finding](), list[Examined]()
     for name, column in consecutive.features.items():
         moved = column.severity == "drift"
-        if column.severity == "insufficient" or (moved and not is_certain(column, level)):
+        if column.severity == "insufficient" or (column.role == "output" and not outputs_are_judged):
             continue
-        if not moved and is_near(column, consecutive.psi_alert):
+        if (moved and not is_certain(column, level)) or (not moved and is_near(column, consecutive.psi_alert)):
             continue
-        subject = f"{name}{AGAINST_PREVIOUS}"
-        examined += each_of(Kind.DATA_DRIFT, [subject])
+        about = _against_previous(kind_of(column), name)
+        examined.append(about)
         if moved:
-            found = _finding(Kind.DATA_DRIFT, name, column, consecutive, Severity.WARNING)
+            found = _finding(about.kind, name, column, consecutive, Severity.WARNING)
             sentence = f"{shown(name, NAME)} has changed since the window before{_size(column, consecutive)}"
-            findings.append(found.model_copy(update={"subject": subject, "sentence": sentence}))
+            findings.append(found.model_copy(update={"subject": about.subject, "sentence": sentence}))
     return Judged(tuple(findings), tuple(examined))
+
+
+def _against_previous(kind: Kind, name: str) -> Examined:
+    return Examined(kind=kind, subject=f"{name}{AGAINST_PREVIOUS}")
+
+
+def kind_of(column: StoredColumn) -> Kind:
+    """Return what the drift of a column is: of the data, or of what the model answers."""
+    return Kind.DATA_DRIFT if column.role == "feature" else Kind.PREDICTION_DRIFT
 
 
 def is_certain(column: StoredColumn, level: float) -> bool:

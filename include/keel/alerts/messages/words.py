@@ -172,8 +172,16 @@ def lowered(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:]
 
 
+def _before(alerts: Sequence[Alert]) -> str:
+    return BEFORE if all(each.subject.endswith(BEFORE) for each in alerts) else ""
+
+
+def _outputs(alerts: Sequence[Alert]) -> str:
+    return _in_brackets(f"what the model answers has changed{_before(alerts)}")(alerts)
+
+
 def _inputs(alerts: Sequence[Alert]) -> str:
-    names, before = names_of(alerts), BEFORE if all(each.subject.endswith(BEFORE) for each in alerts) else ""
+    names, before = names_of(alerts), _before(alerts)
     count = len({each.subject.removesuffix(BEFORE) for each in alerts if each.subject})
     if not count:
         return "the change of the inputs costs more than is allowed"
@@ -204,7 +212,7 @@ def _about_one(words: str) -> Callable[[Sequence[Alert]], str]:
 
 _CLAUSES: dict[tuple[Kind, bool | None], Callable[[Sequence[Alert]], str]] = {
     (Kind.DATA_DRIFT, None): _inputs,
-    (Kind.PREDICTION_DRIFT, None): _in_brackets("what the model answers has changed"),
+    (Kind.PREDICTION_DRIFT, None): _outputs,
     (Kind.PERFORMANCE, None): lambda _: "predictions are worse than on the holdout",
     (Kind.DATA_QUALITY, True): _in_brackets("the data is broken"),
     (Kind.DATA_QUALITY, False): _in_brackets("some values are faulty"),

@@ -174,9 +174,15 @@ AGAINST = toy_config(drift={"min_rows": 200, "against": ["training", "previous"]
 
 
 def test_the_window_before_has_subjects_of_its_own_and_warns_at_most():
-    before = against_previous("drift", {"wind": column("drift"), "rain": column("warn"), "calm": column("ok")})
+    outputs = {"score": column("drift", role="output"), "prediction": column("ok", role="output")}
+    columns = {"wind": column("drift"), "rain": column("warn"), "calm": column("ok"), **outputs}
+    before = against_previous("drift", columns)
     report = judged(config=AGAINST, consecutive=before, performance=performance("no_labels"))
-    [wind] = report.findings
+    [wind, score] = report.findings
+    assert (score.kind, score.subject) == (Kind.PREDICTION_DRIFT, "score against the window before")
+    assert examines(Kind.PREDICTION_DRIFT, "prediction against the window before", config=AGAINST, consecutive=before)
+    broken = {"quality": quality("broken", fault("rain")), "config": AGAINST, "consecutive": before}
+    assert not examines(Kind.PREDICTION_DRIFT, "score against the window before", **broken)
     assert (wind.subject, wind.severity) == ("wind against the window before", Severity.WARNING)
     assert wind.sentence == "wind has changed since the window before (PSI 0.31 above chance, limit 0.25)"
     examined = {each.subject for each in report.examined if each.kind is Kind.DATA_DRIFT}
@@ -193,6 +199,7 @@ def test_a_window_before_without_rows_judges_nothing(before):
 
 def test_what_is_not_compared_any_more_is_over():
     assert examines(Kind.DATA_DRIFT, "wind against the window before")
+    assert examines(Kind.PREDICTION_DRIFT, "score against the window before")
 
 
 # Performance
