@@ -92,20 +92,29 @@ def put(
 ) -> tuple[Delivery, ...]:
     """Write a message and its deliveries into the outbox, in the caller's transaction. Returns the deliveries.
 
-    after: ids of messages that have to arrive at the same recipient before; by default those that it answers to. What
-    is new does not wait for one of them that does not get through. What is over does, and what is told with it: an
-    incident of a channel that began after its end would never end.
+    after: ids of messages that come first at the same recipient, if they can; by default those that it answers to.
     """
     sent = tuple(new_delivery(message, who, now, tells) for who, tells in to.items())
     references = message.references if after is None else after
     outbox.put_message(connection, message.to_dict(), now=now)
-    rows = [each.to_dict() for each in sent]
-    outbox.put_deliveries(connection, rows, references=references, in_order=_ends_something(message))
+    for each in sent:
+        outbox.put_delivery(connection, each.to_dict(), references=references, waits=_waits(message, each))
     return sent
 
 
-def _ends_something(message: Message) -> bool:
-    return any(each.change in (Change.RESOLVED, Change.ACKNOWLEDGED) for each in message.alerts)
+def _waits(message: Message, delivery: Delivery) -> bool:
+    """Return whether a delivery waits for one of before that does not get through. What is new does not.
+
+    What only ends does: nobody needs to read first that it is over. So does every end for a channel that keeps
+    incidents, with what is told with it: an incident that began after its end would stay open.
+    """
+    tells = delivery.tells
+    ends = [
+        line.change in (Change.RESOLVED, Change.ACKNOWLEDGED)
+        for line in message.alerts
+        if tells is None or line.fingerprint in tells
+    ]
+    return any(ends) if delivery.channel in INCIDENT_CHANNELS else bool(ends) and all(ends)
 
 
 def _takes(route: RouteConfig, news: News) -> bool:

@@ -7,7 +7,7 @@ after another. A lease runs out, so that what a killed sender had in its hands i
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -34,17 +34,22 @@ def put_message(connection: sa.Connection, message: Mapping[str, Any], *, now: d
     connection.execute(insert(connection, messages).values(**values).on_conflict_do_nothing())
 
 
-def put_deliveries(
-    connection: sa.Connection, rows: Iterable[Mapping[str, Any]], *, references: Collection[str], in_order: bool = True
+def put_delivery(
+    connection: sa.Connection, row: Mapping[str, Any], *, references: Collection[str], waits: bool
 ) -> None:
-    """Store deliveries, with the fields of `keel.alerts.records.Delivery`; each recipient of a message has one.
+    """Store a delivery, with the fields of `keel.alerts.records.Delivery`; each recipient of a message has one.
 
-    references: the messages that this one answers to. A delivery follows those of them that are on their way to its
-    recipient. in_order: whether it waits until they are finished; else only until each was tried once more.
+    references: the messages that this one answers to. Those of them that are on their way to its recipient are tried
+    once more before it. waits: whether it waits until they are finished.
     """
-    for row in rows:
-        values = _written(row) | {"follows": _before(connection, row, references), "in_order": in_order}
-        connection.execute(insert(connection, deliveries).values(**values).on_conflict_do_nothing())
+    d, values = deliveries.c, _written(row)
+    to = (d.message_id.in_(list(references)), d.channel == row["channel"], d.recipient == row["recipient"])
+    query = sa.select(d.delivery_id).where(*to, d.state == PENDING).order_by(d.created_at, d.delivery_id)
+    before = list(connection.execute(query).scalars())
+    later = sa.and_(d.delivery_id.in_(before), d.leased_until.is_(None), d.next_try_at > values["next_try_at"])
+    connection.execute(sa.update(deliveries).where(later).values(next_try_at=values["next_try_at"]))
+    values |= {"follows": " ".join(before) if waits and before else None}
+    connection.execute(insert(connection, deliveries).values(**values).on_conflict_do_nothing())
 
 
 def deliveries_of(connection: sa.Connection, message_ids: Collection[str]) -> Rows:
@@ -132,24 +137,12 @@ class OutboxTable:
         lease: a name of the sender's own. One whose sender is killed is due when the lease ends, behind what was due
         before: should it be what kills senders, it is last.
 
-        A delivery that is in order waits until those that it follows are finished. Before any other, those that it
-        follows are tried, whenever it is due itself; then it no longer waits for what does not get through.
+        A delivery waits until those that it follows are finished.
         """
-        d, first, later = deliveries.c, deliveries.alias().c, deliveries.alias().c
+        d, first = deliveries.c, deliveries.alias().c
         is_free = sa.or_(d.leased_until.is_(None), d.leased_until <= to_micros(now))
-        waits = sa.exists().where(
-            d.follows.contains(first.delivery_id),
-            first.state == PENDING,
-            sa.or_(d.in_order, ~_tried_since(first.delivery_id, d.next_try_at)),
-        )
-        is_awaited = sa.exists().where(
-            later.follows.contains(d.delivery_id),
-            later.state == PENDING,
-            ~later.in_order,
-            later.next_try_at <= to_micros(now),
-            ~_tried_since(d.delivery_id, later.next_try_at),
-        )
-        is_due = sa.or_(d.next_try_at <= to_micros(now), is_awaited)
+        waits = sa.exists().where(d.follows.contains(first.delivery_id), first.state == PENDING)
+        is_due = d.next_try_at <= to_micros(now)
         query = sa.select(deliveries).where(d.state == PENDING, is_due, is_free, ~waits)
         for column, wanted in ((d.message_id, message_id), (d.channel, channel)):
             query = query if wanted is None else query.where(column == wanted)
@@ -211,21 +204,6 @@ class OutboxTable:
             connection.execute(sa.delete(deliveries).where(d.message_id.in_(ids)))
             connection.execute(sa.delete(messages).where(m.message_id.in_(ids)))
         return len(ids)
-
-
-def _before(connection: sa.Connection, row: Mapping[str, Any], references: Collection[str]) -> str | None:
-    """Return the ids of the deliveries, to the same recipient, of what a message answers to, that are on their way."""
-    if not references:
-        return None
-    d = deliveries.c
-    to = (d.message_id.in_(list(references)), d.channel == row["channel"], d.recipient == row["recipient"])
-    query = sa.select(d.delivery_id).where(*to, d.state == PENDING).order_by(d.created_at, d.delivery_id)
-    return " ".join(connection.execute(query).scalars()) or None
-
-
-def _tried_since(delivery_id: sa.ColumnElement[str], moment: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    tried = sa.exists().where(delivery_tries.c.delivery_id == delivery_id, delivery_tries.c.at >= moment)
-    return tried.correlate_except(delivery_tries)  # both tables are those of the query around it
 
 
 def _rows(connection: sa.Connection, query: sa.Select[Any]) -> Rows:

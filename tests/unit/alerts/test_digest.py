@@ -216,7 +216,7 @@ def test_the_end_of_what_was_told_is_told_although_a_cause_explained_it_last(ws:
 
 def test_each_group_of_a_digest_has_its_thread_its_order_and_its_acknowledgement(ws: Workspace) -> None:
     on_call = {"channel": "pagerduty", "to": "on_call", "severity": "warning"}
-    one, two = alerting("one", routes=[on_call], fire_after=1), alerting("two", fire_after=1)
+    one, two = alerting("one", routes=[on_call], fire_after=1, resolve_after=1), alerting("two", fire_after=1)
     for config in (one, two):
         check(ws.store, MONDAY, drift("x"), config=config)
     first, second = flush_digests(ws, [one, two], now=MONDAY + WEEK)
@@ -228,10 +228,21 @@ def test_each_group_of_a_digest_has_its_thread_its_order_and_its_acknowledgement
     [alert] = ws.store.alerts.list("one")
     assert ws.store.alerts.threads([alert["message_id"]]) == [first.message_id, second.message_id]
     worse = check(ws.store, MONDAY + WEEK, finding(Kind.DATA_DRIFT, "x", Severity.ERROR), config=one)
-    follows = {each["channel"]: each["follows"] for each in ws.store.outbox.deliveries(message_ids=[worse.message_id])}
-    assert follows == {each.deliveries[0].channel: each.deliveries[0].delivery_id for each in (first, second)}
     acknowledge(ws, alert["alert_id"], actor="ada", now=MONDAY + WEEK)
-    assert len(ws.store.outbox.deliveries(channel="pagerduty")) == 3
+    paged = ws.store.outbox.deliveries(channel="pagerduty")
+    assert len(paged) == 3
+    over = check(ws.store, MONDAY + WEEK + HOUR, config=one)
+    follows = {
+        each.channel: set(
+            ws.store.outbox.deliveries(message_ids=[over.message_id], channel=each.channel)[0]["follows"].split()
+        )
+        for each in over.deliveries
+    }
+    before = {each.channel: each.delivery_id for each in worse.deliveries}
+    assert follows == {
+        "email": {first.deliveries[0].delivery_id, before["email"]},
+        "pagerduty": {second.deliveries[0].delivery_id, before["pagerduty"]},
+    }
 
 
 def test_who_was_sent_a_beginning_is_sent_its_end_and_an_incident_is_of_what_its_way_takes(ws: Workspace) -> None:

@@ -88,8 +88,8 @@ digest_entries = Table(
     Index("digest_entries_by_model", "model", "at"),
 )
 
-# The outbox: messages, to whom each goes by which channel, and every try. follows: the deliveries that come first, of
-# messages that this one answers to; in_order: whether it waits until they are finished, or only until each was tried.
+# The outbox: messages, to whom each goes by which channel, and every try. follows: the deliveries for which this one
+# waits, of messages that it answers to. tells: fingerprints of the alerts that an incident is kept of.
 messages = Table(
     "messages",
     metadata,
@@ -114,7 +114,6 @@ deliveries = Table(
     Column("leased_until", BigInteger),
     Column("lease", Text),
     Column("follows", Text),
-    Column("in_order", Boolean, nullable=False),
     Column("tells", Text),
     Column("answer", Text),
     Column("reference", Text),

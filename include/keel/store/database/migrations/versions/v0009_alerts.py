@@ -108,7 +108,6 @@ def _create_outbox() -> None:
         _whole("next_try_at", nullable=True),
         _whole("leased_until", nullable=True),
         *map(_optional, ("lease", "follows", "tells", "answer", "reference")),
-        sa.Column("in_order", sa.Boolean(), nullable=False),
         _whole("created_at"),
         _whole("finished_at", nullable=True),
         sa.UniqueConstraint("message_id", "channel", "recipient"),
