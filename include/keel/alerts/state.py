@@ -46,7 +46,7 @@ BY_CLOCK = frozenset(
         Kind.CHANNEL,
     }
 )
-"""Kinds at which no check of data looks again, after which what still holds would be told."""
+"""Kinds of facts at which no check of data looks."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,9 @@ def advance(
         Those of the model that have not been ended. What `Silence.until` has passed is left out here.
 
     What is over is told also while a silence covers it, if its beginning was told: whoever knows that something fires
-    can rely on being told its end. What else people are `owed` is told by the next observation that shows the alert, as
-    a message about something else has no words for it; of the kinds in `BY_CLOCK` by one of the source `OWED`, too.
+    can rely on being told its end. What else people are `owed` is told by the next observation that shows the alert. A
+    fact, which no chance raises, holds until it is seen to be over: it is told without being shown anew, by the next
+    check, or by an observation of the source `OWED` where no check looks at it. Others have no words for it.
     """
     before = {each.fingerprint: each for each in open_alerts if each.is_open and each.model == observation.model}
     found = _merged(observation)
@@ -275,8 +276,17 @@ def _news(alert: Alert, found: Mapping[str, Finding], observation: Observation, 
     change = owed(alert, config, observation.at)
     if change is Change.RESOLVED:
         return News(alert=alert, change=change, lasted=duration(alert.first_seen, alert.resolved_at or alert.last_seen))
-    is_about = alert.fingerprint in found or (observation.source == OWED and alert.kind in BY_CLOCK)
+    is_about = alert.fingerprint in found or _has_words(observation, alert)
     return News(alert=alert, change=change) if change and is_about else None
+
+
+def _has_words(observation: Observation, alert: Alert) -> bool:
+    """Return whether an observation tells of an alert that it does not show."""
+    if alert.kind.is_statistical:
+        return False
+    if alert.kind in BY_CLOCK:
+        return observation.source == OWED
+    return observation.source == CHECK and observation.at >= alert.last_seen
 
 
 def _events(was: Alert | None, alert: Alert, news: News | None, observation: Observation) -> list[AlertEvent]:

@@ -49,6 +49,7 @@ class Life:
         version_changed: bool = False,
         resolution: str = "",
         after: timedelta = STEP,
+        source: str = "check",
     ) -> list[News]:
         """Apply what the next window shows, and return what people are told of it."""
         self.at += after
@@ -57,7 +58,7 @@ class Life:
         observation = Observation(
             observation_id=f"window {self.number}",
             model=MODEL,
-            source="check",
+            source=source,
             at=self.at,
             findings=findings,
             examined=parts,

@@ -267,6 +267,15 @@ def test_parts_of_one_alert_end_one_by_one_and_are_told_once():
     assert len(life.see(examined=worked(None))) == 1  # of a task that is not mapped any more
 
 
+@pytest.mark.parametrize(("source", "is_told"), [("check", True), ("pipeline", False)])
+def test_fact_that_was_silenced_is_told_by_the_next_check_though_that_cannot_judge_it(source, is_told):
+    life = Life(silences=[silence_of(until=START + 2 * STEP)])
+    assert life.see(BROKEN, NO_ROWS) == []  # its rows are quarantined, and no later window has them
+    told = life.see(source=source, examined=[Kind.NO_PREDICTIONS])
+    assert changes(told) == [(Kind.DATA_QUALITY, "temp", Change.FIRING)] * is_told
+    assert changes(life.see(examined=())) == [(Kind.DATA_QUALITY, "temp", Change.FIRING)] * (not is_told)
+
+
 def test_message_about_something_else_has_no_place_for_what_was_silenced():
     life = Life(silences=[silence_of(kind=Kind.DATA_DRIFT, until=START + 3 * STEP)])
     life.see(DRIFT_ERROR)
