@@ -20,7 +20,7 @@ from keel.alerts.messages.tables import MAX_ROWS, within
 from keel.alerts.messages.words import clause, headline, ranked, severity_of
 from keel.alerts.records import Alert, Change, News, State, Table
 from keel.config import Kind, Severity
-from keel.monitoring.records import DecisionRecord, Outcome
+from keel.monitoring.records import DecisionRecord, Outcome, StoredLabelsReport, StoredQualityReport
 from keel.window import HOUR
 from tests.support.airflow.mails import text_of
 from tests.support.alerts import samples
@@ -288,6 +288,12 @@ def test_failure_with_findings_of_its_run_shows_them():
         now=NOW,
     )
     assert message.happened == "Task record of flight_delay.drift_check failed."
+    about = {"dag_id": "flight_delay.x", "run_id": "r", "error": None, "log_url": None, "now": NOW}
+    mapped = compose_failure(config(), notice("n", firing(failed)), task_id="load", instance=3, **about)
+    assert mapped.happened == "Instance 3 of task load of flight_delay.x failed."
+    assert compose_failure(config(), notice("n", firing(failed)), task_id=None, **about).happened == (
+        "A run of flight_delay.x failed."
+    )
     assert message.hurts[0].endswith("It is not an all clear.")
     assert {row[0] for table in message.evidence for row in table.rows} == {
         "run of flight_delay.drift_check",
@@ -327,9 +333,13 @@ def test_digest_of_a_model_that_does_worse_says_so():
     about = notice("n", firing(moved("temp"))).model_copy(update={"open_alerts": (harm(), alert(Kind.LABELS_MISSING))})
     message = compose_digest({"flight_delay": about}, configs={}, message_id="m", now=NOW)
     assert message.hurts == (
-        "Yes: predictions of flight_delay are worse than on the holdout, which you were told before.",
+        "Yes: predictions of flight_delay are worse than on the holdout.",
         "Not known for flight_delay: labels are missing.",
     )
+    assert message.todo[0] == (
+        "See first to the errors that are open: performance (flight_delay). To see every alert: `keel alerts list`"
+    )
+    assert samples.digest().todo[0].startswith("Nothing is urgent. ")
     assert not any("accept" in line for line in message.todo)
 
 
@@ -337,12 +347,27 @@ def test_tables_share_ten_rows_and_the_first_ones_matter_most():
     def table(rows):
         return Table(title=str(rows), head=("a",), rows=tuple((str(number),) for number in range(rows)))
 
-    found = within([table(4), None, table(5), table(3), table(2)])
+    found = within([table(4), None, table(7), table(3), table(2)])
     assert [(each.title, len(each.rows), each.notes) for each in found] == [
         ("4", 4, ()),
-        ("5", 5, ()),
+        ("7", 5, ("and 2 more",)),
         ("3", 1, ("and 2 more",)),
     ]
+    assert [len(each.rows) for each in within([table(12)], MAX_ROWS)] == [MAX_ROWS]
+
+
+def test_table_that_two_limits_cut_says_once_how_much_is_left():
+    day = {"start": NOW.isoformat(), "end": (NOW + timedelta(hours=1)).isoformat(), "n": 9}
+    fault = {"status": "broken", "kind": "missing", "share": 1.0, "sentence": "It is empty.", "column": "x"}
+    facts = {
+        "quality": StoredQualityReport.from_dict({"status": "broken", "n": 9, "findings": [fault] * 9}),
+        "labels": StoredLabelsReport.from_dict({"status": "broken", "n": 9, "findings": [{**fault, **day}] * 9}),
+    }
+    broken = [alert(kind, "x", Severity.ERROR) for kind in (Kind.DATA_QUALITY, Kind.LABEL_QUALITY)]
+    message = composed("kept", (*firing(*broken), *(over(moved(f"y{number}"), days=1) for number in range(3))), **facts)
+    assert [(len(each.rows), each.notes) for each in message.evidence[:3]] == [
+        (3, ()), (5, ("and 4 more",)), (2, ("and 7 more",)),
+    ]  # fmt: skip
 
 
 def test_message_keeps_its_id_and_answers_to_what_was_told_before():

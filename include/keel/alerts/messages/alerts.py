@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keel.alerts.messages.base import known, links, message, owner
-from keel.alerts.messages.tables import news_table, over, within
+from keel.alerts.messages.tables import MAX_ROWS, news_table, over, within
 from keel.alerts.messages.todo import by_kind
 from keel.alerts.messages.words import NOTHING, began_anew, current, headline, ranked, sentence_of, worst
 from keel.alerts.records import Change
@@ -52,7 +52,7 @@ def compose_alerts(config: ModelConfig | None, notice: Notice, *, now: datetime,
         done=tuple(unanswered(left) if left else resolutions(news)),
         todo=tuple(by_kind(news)) or (f"{NOTHING}.",),
         facts=known({"Model": owner(config)}),
-        evidence=within([None if is_alone else news_table(news), over(news)]),
+        evidence=within([None if is_alone else news_table(news), over(news)], MAX_ROWS),
         verbatim=_text_of(left[0].alert, "error") or "" if is_alone else "",
         links=links(run_url=run_url) | (_links_of(left[0].alert) if is_alone else {}),
         now=now,

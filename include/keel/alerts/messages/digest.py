@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from keel.alerts.findings.outcome import WINDOW_END
 from keel.alerts.messages.base import line
-from keel.alerts.messages.tables import CELL_OF_DIGEST, period, within, without_empty
+from keel.alerts.messages.tables import CELL_OF_DIGEST, MAX_ROWS, period, within, without_empty
 from keel.alerts.messages.todo import accept
 from keel.alerts.messages.words import clause, headline, ranked, severity_of, some, started, title
-from keel.alerts.records import ALL_MODELS, Change, Message, Table
+from keel.alerts.records import ALL_MODELS, Change, Message, State, Table
 from keel.config import Kind
 from keel.monitoring.performance_words import capitalised
 from keel.reports import numbers
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from keel.alerts.records import News, Notice
     from keel.config import ModelConfig
 
-URGENT = "Nothing is urgent. To see every alert: `keel alerts list`"
+ALL = "To see every alert: `keel alerts list`"
 TOP_MODELS = 5
 """Models that a sentence names."""
 
@@ -52,10 +52,10 @@ def compose_digest(
         at=now,
         happened=_happened(notices),
         hurts=tuple(_harm(notices)),
-        todo=(URGENT, *([] if _open(notices, Kind.PERFORMANCE) else accept(ranked(news)))),
+        todo=(_first(notices), *([] if _open(notices, Kind.PERFORMANCE) else accept(ranked(news)))),
         runbook=config.alerts.runbook if config else None,
         facts={f"Owner of {model}": configs[model].owner for model in models if model in configs},
-        evidence=within(_table(model, notice, alone is not None) for model, notice in notices.items()),
+        evidence=within((_table(model, notice, alone is not None) for model, notice in notices.items()), MAX_ROWS),
         alerts=tuple(map(line, ranked(news))),
     )
 
@@ -75,12 +75,21 @@ def _harm(notices: Mapping[str, Notice]) -> list[str]:
     worse, blind = _open(notices, Kind.PERFORMANCE), _open(notices, Kind.LABELS_MISSING)
     found = []
     if worse:
-        found.append(
-            f"Yes: predictions of {', '.join(worse)} are worse than on the holdout, which you were told before."
-        )
+        found.append(f"Yes: predictions of {', '.join(worse)} are worse than on the holdout.")
     if blind:
         found.append(f"Not known for {', '.join(blind)}: labels are missing.")
     return found or ["No alert about performance is open."]
+
+
+def _first(notices: Mapping[str, Notice]) -> str:
+    """Return what to see to first: what is an error is told at once, not here, and may be open still."""
+    urgent = [
+        f"{title(each)} ({model})"
+        for model, notice in notices.items()
+        for each in notice.open_alerts
+        if each.severity.is_trouble and each.state is not State.PENDING
+    ]
+    return f"See first to the errors that are open: {some(urgent)}. {ALL}" if urgent else f"Nothing is urgent. {ALL}"
 
 
 def _open(notices: Mapping[str, Notice], kind: Kind) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from keel.alerts.messages.alerts import harm, resolutions
 from keel.alerts.messages.base import known, message, owner
-from keel.alerts.messages.tables import news_table, over, within
+from keel.alerts.messages.tables import MAX_ROWS, news_table, over, within
 from keel.alerts.messages.todo import MEND_OTHERS, answer, by_kind
 from keel.alerts.messages.words import NOTHING, current, headline, ranked, started, worst
 from keel.config import Kind
@@ -67,8 +67,14 @@ def compose_failure(
     counted = [] if instance is None else [COUNTED]
     is_ledger = any(each.alert.kind is Kind.LEDGER_BROKEN for each in failed)
     task = task_id if instance is None else f"{task_id}, instance {instance}"
-    where = f"Task {task_id} of {dag_id} failed." if task_id else f"A run of {dag_id} failed."
-    happened = f"{started(words, news[0].alert.subject)}." if is_ledger or not failed else where
+    where = f"{'Task' if instance is None else f'Instance {instance} of task'} {task_id} of {dag_id} failed."
+    happened = (
+        f"{started(words, news[0].alert.subject)}."
+        if is_ledger or not failed
+        else where
+        if task_id
+        else f"A run of {dag_id} failed."
+    )
     hurts = harm([each for each in failed if each.alert.kind is not Kind.PIPELINE_FAILURE])
     if failed and decided:
         hurts.insert(0, f"Found before it failed: {decided}")
@@ -84,7 +90,7 @@ def compose_failure(
         done=tuple(counted if failed else resolutions(news)),
         todo=tuple(by_kind(news) if is_ledger else [mend, *answer(news)]) if failed else (f"{NOTHING}.",),
         facts=known({"Model": owner(config), "DAG": dag_id, "Run": run_id, "Task": task}),
-        evidence=within([news_table(failed) if len(failed) > 1 else None, over(news)]),
+        evidence=within([news_table(failed) if len(failed) > 1 else None, over(news)], MAX_ROWS),
         verbatim=error or "",
         links=known({"Log": log_url, "Run in Airflow": run_url, "Report": report_url}),
         now=now,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from keel.alerts.messages.alerts import harm, resolutions
 from keel.alerts.messages.base import known, links, message, owner
-from keel.alerts.messages.tables import over, within
+from keel.alerts.messages.tables import MAX_ROWS, over, within
 from keel.alerts.messages.todo import by_kind
 from keel.alerts.messages.words import NOTHING, current, headline, ranked, worst
 from keel.alerts.records import Table
@@ -41,7 +41,7 @@ def compose_findings(
         done=tuple(_done(found) if left else resolutions(news)),
         todo=tuple(by_kind(news)) or (f"{NOTHING}.",),
         facts=known({"Model": owner(config)}),
-        evidence=within([_findings(tuple(found.findings)) if others and left else None, over(news)]),
+        evidence=within([_findings(tuple(found.findings)) if others and left else None, over(news)], MAX_ROWS),
         links=links(run_url=run_url),
         now=now,
     )

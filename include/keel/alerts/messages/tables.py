@@ -30,20 +30,25 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 10
 """Of all tables together."""
-TOP_COLUMNS, TOP_FAULTS, TOP_METRICS, TOP_ALARMS, TOP_OVER = 5, 5, 3, 3, 5
+TOP_ROWS = 5
+"""Of one table beside others."""
+TOP_METRICS = 3
 UNSEEN = " neither version has seen"
 NOT_SHOWN = "and {} more"
 CELL_OF_DIGEST = 160
 """Characters of a finding in a digest."""
 
 
-def within(tables: Iterable[Table | None], limit: int = MAX_ROWS) -> tuple[Table, ...]:
-    """Return tables with at most ``limit`` rows together; the first ones matter most. What is cut is counted."""
+def within(tables: Iterable[Table | None], most: int = TOP_ROWS) -> tuple[Table, ...]:
+    """Return tables with at most `MAX_ROWS` rows together, and ``most`` in one; the first ones matter most.
+
+    What is cut is counted.
+    """
     found = list[Table]()
     for table in tables:
-        left = limit - sum(len(each.rows) for each in found)
+        left = MAX_ROWS - sum(len(each.rows) for each in found)
         if table is not None and (left or not table.rows):
-            found.append(_top(table, left))
+            found.append(_top(table, min(left, most)))
     return tuple(found)
 
 
@@ -76,7 +81,7 @@ def columns(drift: StoredDriftReport | None, news: Sequence[News], open_alerts: 
         numeric=(3,),
         notes=(note,),
     )
-    return without_empty(_top(table, TOP_COLUMNS))
+    return without_empty(table)
 
 
 def _column(name: str, column: StoredColumn, since: str) -> tuple[str, ...]:
@@ -113,7 +118,7 @@ def faults(quality: StoredQualityReport | None) -> Table | None:
         for each in quality.findings
     )
     head = ("Column", "Status", "Rows", "Finding")
-    return _top(Table(title="Faults of the data", head=head, rows=rows, numeric=(2,)), TOP_FAULTS)
+    return Table(title="Faults of the data", head=head, rows=rows, numeric=(2,))
 
 
 def label_faults(labels: StoredLabelsReport | None) -> Table | None:
@@ -124,7 +129,7 @@ def label_faults(labels: StoredLabelsReport | None) -> Table | None:
         (each.status.replace("warn", "warning"), numbers.span(each.start, each.end), capitalised(each.sentence))
         for each in labels.findings
     )
-    return _top(Table(title="Faults of the labels", head=("Status", "Time", "Finding"), rows=rows), TOP_FAULTS)
+    return Table(title="Faults of the labels", head=("Status", "Time", "Finding"), rows=rows)
 
 
 def comparison(outcome: Outcome | None) -> Table | None:
@@ -186,7 +191,7 @@ def alarms(judgements: Sequence[Judgement]) -> Table | None:
         )
         for each in judgements
     )
-    return _top(Table(title="Live alarms", head=("About", "Since about", "Evidence", "Outcome"), rows=rows), TOP_ALARMS)
+    return Table(title="Live alarms", head=("About", "Since about", "Evidence", "Outcome"), rows=rows)
 
 
 def over(news: Sequence[News]) -> Table | None:
@@ -203,8 +208,7 @@ def over(news: Sequence[News]) -> Table | None:
         )
         for each in found
     )
-    table = Table(title="What is over", head=("What", "When", "Lasted", "Why"), rows=rows)
-    return without_empty(_top(table, TOP_OVER))
+    return without_empty(Table(title="What is over", head=("What", "When", "Lasted", "Why"), rows=rows))
 
 
 def without_empty(table: Table) -> Table:
