@@ -28,6 +28,7 @@ from keel.errors import (
 )
 from keel.evaluation.holdout.comparison import NotShownBetter
 from keel.ledger import entries as ledger
+from keel.loop import notification
 from keel.monitoring.storage import CHECKS
 from keel.monitoring.window_counts import window_counts
 from keel.store.database.tables import metadata
@@ -545,6 +546,37 @@ def test_empty_window_is_an_alert(ws):
     assert decision.action == "raise_alert"
     assert "no prediction of the production version arrived" in decision.sentence
     assert [(each.kind, each.severity) for each in told(ws, decision).alerts] == [("no_predictions", "error")]
+
+
+@pytest.mark.parametrize(
+    ("every", "is_told"),
+    [(1, True), (160, False), (8 * 24 * 20, False)],
+    ids=["twenty an hour", "three a day", "one ever"],
+)
+def test_empty_window_is_told_only_where_the_usual_traffic_makes_it_improbable(ws, every, is_told):
+    config = CONFIG.with_overrides({"check.lookback": "6h"})
+    rows = toy_rows(NOW, days=8)
+    live(ws, rows.take(list(range(0, rows.num_rows, every))), days=8)
+    decision, reports = check(ws, NOW + 8 * DAY + timedelta(hours=6), config)
+    assert (reports["check_data_quality"].status, decision.action) == ("empty", "raise_alert")
+    assert (told(ws, decision, config=config) is not None) is is_told
+    weeks_later, _ = check(ws, NOW + 70 * DAY, config)
+    assert told(ws, weeks_later, config=config) is not None or is_told
+
+
+def test_each_check_that_no_schedule_starts_lowers_the_level_of_the_next(ws, monkeypatch):
+    seen, observe_check = [], notification.observe_check
+
+    def observe(*about, levels):
+        seen.append(levels.harm)
+        return observe_check(*about, levels=levels)
+
+    monkeypatch.setattr(notification, "observe_check", observe)
+    config = CONFIG.with_overrides({"alerts.email": ["ann@example.com"]})
+    for hour in (0, 1, 2, 2):  # the same window again is no further look
+        told(ws, check(ws, NOW + 8 * DAY + timedelta(hours=hour), config)[0], config=config)
+    first, second, third, again = seen
+    assert (second, third, again) == pytest.approx((first / 2, first / 3, first / 3))
 
 
 def test_window_that_ended_before_the_promotion_is_no_alert(ws):

@@ -27,6 +27,7 @@ from functools import lru_cache
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
+from keel.alerts.records import CHECK
 from keel.config import Channel, Kind, ModelConfig, Severity
 from keel.monitoring.live.promise import UNKNOWN_BLOCKS
 
@@ -50,6 +51,7 @@ FAMILIES: tuple[frozenset[Kind], ...] = (
     frozenset({Kind.DATA_DRIFT, Kind.PREDICTION_DRIFT}),
     frozenset({Kind.DATA_QUALITY}),
     frozenset({Kind.LABEL_QUALITY}),
+    frozenset({Kind.NO_PREDICTIONS}),
 )
 """Tests of one check beside that of performance, by the kinds of alert that they raise. Each family is adjusted."""
 PREVIOUS = frozenset({Kind.DATA_DRIFT})
@@ -262,9 +264,7 @@ def recorded_looks(store: Store, until: datetime, *, checking: str | None = None
 
     checking: the model whose check of the window that ends then is in hand, and counts too.
     """
-    from keel.alerts.findings.check import SOURCE  # slow, and not needed to read a promise
-
-    day, month = (store.alerts.looks(SOURCE, since=until - span, until=until) for span in (DAY, MONTH))
+    day, month = (store.alerts.looks(CHECK, since=until - span, until=until) for span in (DAY, MONTH))
     if checking is not None:
         day, month = ({**found, checking: found.get(checking, 0) + 1} for found in (day, month))
     return {model: Recorded(day.get(model, 0), number) for model, number in month.items()}

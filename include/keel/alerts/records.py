@@ -17,7 +17,8 @@ from keel.values.texts import CELL, shown
 
 ALL_MODELS = ""
 """The model of what concerns no single one, such as the ledger."""
-
+CHECK = "check"
+"""The source of what a check sees."""
 
 CHECK = "check"
 """The source that looks at windows, in the data's time."""

@@ -16,6 +16,7 @@ from keel.alerts.findings.quality import Quarantine
 from keel.alerts.messages.check import compose_check
 from keel.alerts.messages.event import compose_event
 from keel.config import read_models
+from keel.loop.arrivals import chance_of_no_rows
 from keel.loop.publishing import checked_version
 from keel.monitoring import storage
 from keel.monitoring.alarm_records import judgements_of
@@ -121,13 +122,16 @@ def _facts(ws: Workspace, config: ModelConfig, decision: DecisionRecord) -> Chec
     if version is None:
         return None
     about = decision.model, version, decision.window
+    quality = storage.read_report(ws, StoredQualityReport, *about)
+    is_empty = quality is not None and quality.status == "empty"
     return CheckFacts(
-        quality=storage.read_report(ws, StoredQualityReport, *about),
+        quality=quality,
         drift=storage.read_report(ws, StoredDriftReport, *about),
         performance=storage.read_report(ws, StoredPerformanceReport, *about),
         labels=storage.read_report(ws, StoredLabelsReport, *about),
         consecutive=storage.read_report(ws, StoredConsecutiveReport, *about),
         judgements=judgements_of(ws, decision),
+        chance_of_no_rows=chance_of_no_rows(ws, config, version, decision.window.end) if is_empty else None,
         quarantines=_quarantines(ws, decision),
     )
 

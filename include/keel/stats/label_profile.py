@@ -140,20 +140,41 @@ class LabelBaseline:
         It is the mean of sⁿ over days, with s a day's share of the most frequent label: any other value is less
         probable. Over days s is logit-normal for a binary target, else beta-distributed.
         """
-        from scipy.special import expit, gammaln
+        from scipy.special import gammaln
 
         share, variance = self.mode_share, self.mode_deviation**2
         if share >= 1:
             return 1.0
         if not math.isnan(self.log_odds_deviation):
-            z = np.linspace(-12, 12, 2_401)
-            density = np.exp(-(z**2) / 2)
-            return float(density @ expit(abs(self.log_odds) + self.log_odds_deviation * z) ** n / density.sum())
+            shares, density = self._shares()
+            return float(density @ shares**n)
         concentration = share * (1 - share) / variance - 1 if variance > 0 else math.inf
         if concentration > self.n:  # days that do not differ: independent labels
             return float(share**n)
         a, both = share * max(concentration, 0.1), max(concentration, 0.1)
         return float(np.exp(gammaln(a + n) - gammaln(a) - gammaln(both + n) + gammaln(both)))
+
+    def chance_of_few_others(self, n: int, most: int) -> float:
+        """Return the probability that at most ``most`` of n labels of one day are of a binary target's rarer class.
+
+        It is the mean over days of the binomial probability, as in `chance_of_one_value`.
+        """
+        from scipy.special import bdtr
+
+        if self.mode_share >= 1 or n <= most:
+            return 1.0
+        if math.isnan(self.log_odds_deviation):  # a single day
+            return float(bdtr(most, n, 1 - self.mode_share))
+        shares, density = self._shares()
+        return float(density @ bdtr(most, n, 1 - shares))
+
+    def _shares(self) -> tuple[Floats, Floats]:
+        """Return shares of the more frequent class on a day, and how probable each is; of a binary target."""
+        from scipy.special import expit
+
+        z = np.linspace(-12, 12, 2_401)
+        density = np.exp(-(z**2) / 2)
+        return expit(abs(self.log_odds) + self.log_odds_deviation * z), density / density.sum()
 
     def p_of_mean(self, n: Floats, mean: float) -> float:
         """Return the two-sided p-value of the mean of consecutive blocks with ``n`` labels each, shape (blocks,).

@@ -74,7 +74,7 @@ def test_promise_is_kept_from_the_first_check_whatever_starts_them(schedule, eve
     per_day, checks, spending = DAY // every, 60 * DAY // every, []
     for number in range(1, checks + 1):
         levels = alert_levels(config, [config], {"toy": Recorded(min(number, per_day), min(number, 30 * per_day))})
-        spending.append(cost * (3 * levels.level + levels.harm))
+        spending.append(cost * (4 * levels.level + levels.harm))
     month = checks // 2
     assert fixed + sum(spending[:month]) <= 2 * 1.2
     assert fixed + sum(spending[month:]) <= 2 * (1 + 1e-9)
@@ -94,11 +94,11 @@ def test_recorded_checks_are_those_of_the_last_month_each_window_once(store):
 def test_levels_spend_half_of_the_budget_on_harm_and_half_on_every_other_family():
     [person] = promise([model()]).people
     [share] = person.models
-    assert (share.looks, share.families, share.tells_harm, share.messages_each) == (120, 3, True, 2)
+    assert (share.looks, share.families, share.tells_harm, share.messages_each) == (120, 4, True, 2)
     assert share.fixed == pytest.approx(LIVE)
     assert person.long_run_level == pytest.approx((2 - LIVE) / 10 / 2)
     left = 2 - LIVE - 0.1
-    assert person.level == pytest.approx(left / 2 / (120 * 3 * 2))
+    assert person.level == pytest.approx(left / 2 / (120 * 4 * 2))
     assert person.harm_level == pytest.approx(left / 2 / (120 * 2))
     assert alert_levels(model(), [model()]) == (person.level, person.harm_level, 0.05)
 
@@ -108,7 +108,7 @@ def test_each_model_and_each_further_family_of_a_person_lowers_the_level():
     previous = alert_levels(model(drift={"against": ["training", "previous"]}), [])
     assert shared.level < alone.level / 1.9
     assert shared.harm < alone.harm / 1.9
-    assert previous.level == pytest.approx(alone.level * 3 / 4)
+    assert previous.level == pytest.approx(alone.level * 4 / 5)
     assert previous.harm == alone.harm
 
 
@@ -162,7 +162,7 @@ def test_however_many_models_share_a_budget_each_can_be_told_of(models, budget):
     assert left > 0
     assert made.is_kept(person)
     assert made.expected(person) == pytest.approx(budget)
-    assert all(level >= 0.44 * left / (models * 120 * 3 * 2) for level in made.levels.values())
+    assert all(level >= 0.44 * left / (models * 120 * 4 * 2) for level in made.levels.values())
     assert all(level >= 0.44 * left / (models * 120 * 2) for level in made.harm_levels.values())
     assert all(level == pytest.approx(min(0.05, left / 10 / models / 2)) for level in made.long_run_levels.values())
 

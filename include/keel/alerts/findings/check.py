@@ -12,7 +12,7 @@ from keel.alerts.findings.judged import Judged, together
 from keel.alerts.findings.live import confirmed_columns, judge_alarms, urgent_columns
 from keel.alerts.findings.outcome import change_of
 from keel.alerts.findings.quality import Quarantine, is_settled, judge_arrival, judge_labels, judge_quality
-from keel.alerts.records import Observation
+from keel.alerts.records import CHECK, Observation
 from keel.config import Kind
 from keel.monitoring.records import (
     Action,
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.monitoring.alarms import Judgement
 
-SOURCE = "check"
-
 
 @dataclass(frozen=True)
 class CheckFacts:
@@ -46,6 +44,8 @@ class CheckFacts:
     """The window against the one before it; None where the model does not ask for it."""
     judgements: Sequence[Judgement] = ()
     """What the check made of the live alarms that were open."""
+    chance_of_no_rows: float | None = None
+    """The probability that the version has had no row for so long; None where the window has rows."""
     quarantines: Sequence[Quarantine] = ()
     """All that this check and earlier ones have quarantined, released or not."""
 
@@ -76,7 +76,7 @@ def observe_check(
     return Observation(
         observation_id=identity_of(decision, outcome),
         model=config.model,
-        source=SOURCE,
+        source=CHECK,
         at=decision.window.end,
         findings=(*found.findings, *change.findings),
         examined=found.examined,
@@ -102,14 +102,18 @@ def judge_check(config: ModelConfig, decision: DecisionRecord, facts: CheckFacts
     )
     harm = judge_performance(
         performance,
+        labels,
         level=levels.harm,
         long_run_level=levels.long_run,
+        label_level=level,
         is_trusted=not (data_is_broken or labels_are_broken),
         min_rows=config.performance.min_rows,
     )
     return together(
         [
-            judge_arrival(quality, is_new=decision.action is Action.ALL_CLEAR),
+            judge_arrival(
+                quality, is_new=decision.action is Action.ALL_CLEAR, chance=facts.chance_of_no_rows, level=level
+            ),
             judge_quality(quality, columns=columns, level=level, is_settled=is_settled(facts.quarantines, end)),
             judge_labels(
                 labels,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keel.alerts.findings.judged import NOTHING, Judged, each_of, together
+from keel.alerts.findings.quality import LABEL_TESTS
 from keel.alerts.records import Finding
 from keel.config import Kind, Severity
 from keel.monitoring.decision import why_undefined
@@ -16,10 +17,12 @@ from keel.monitoring.performance_words import (
     shown_by_long_run,
     shown_by_the_window,
 )
+from keel.stats.label_profile import LabelBaseline
+from keel.stats.metrics.losses import NEEDS_BOTH_CLASSES
 from keel.stats.sequential.day_clusters import anytime_quantile
 
 if TYPE_CHECKING:
-    from keel.monitoring.records import JsonObject, StoredPerformanceReport
+    from keel.monitoring.records import JsonObject, StoredLabelsReport, StoredPerformanceReport
 
 JUDGED = ("ok", "degraded")
 """Statuses of a report whose labels say whether there is harm."""
@@ -27,9 +30,11 @@ JUDGED = ("ok", "degraded")
 
 def judge_performance(
     performance: StoredPerformanceReport | None,
+    labels: StoredLabelsReport | None = None,
     *,
     level: float,
     long_run_level: float,
+    label_level: float = 1.0,
     is_trusted: bool,
     min_rows: int,
 ) -> Judged:
@@ -37,10 +42,14 @@ def judge_performance(
 
     Parameters
     ----------
+    labels
+        The check of the window's labels, which knows those of the version's training and holdout.
     level
         The p-value that the window's own test must reach. A live alarm has a level of its own.
     long_run_level
         The level at which all labels of the version must show harm; never above that of the report.
+    label_level
+        The p-value that a fault of the labels must reach.
     is_trusted
         Whether neither data nor labels of the window are broken. Else nothing is concluded from the labels.
     min_rows
@@ -51,7 +60,7 @@ def judge_performance(
         return NOTHING
     parts = [_arrival(performance, min_rows)]
     if is_trusted:
-        parts += [_harm(performance, level, long_run_level), _definition(performance)]
+        parts += [_harm(performance, level, long_run_level), _definition(performance, labels, label_level)]
     return together(parts)
 
 
@@ -116,12 +125,15 @@ def _numbers(performance: StoredPerformanceReport) -> JsonObject:
     return {name: value for name, value in numbers.items() if value is not None}
 
 
-def _definition(performance: StoredPerformanceReport) -> Judged:
-    """Judge whether the metric is defined: labels of one class only are more often a fault than a change."""
+def _definition(performance: StoredPerformanceReport, labels: StoredLabelsReport | None, level: float) -> Judged:
+    """Judge whether the metric is defined: labels of one class only are more often a fault than a change.
+
+    With few labels of a rare class they are neither, but chance, which alerts nobody and ends nothing.
+    """
     examined = each_of(Kind.LABEL_QUALITY, [performance.metric])
     if performance.status in JUDGED:
         return Judged((), examined)
-    if performance.status != "undefined":
+    if performance.status != "undefined" or _chance_of_one_class(performance, labels) * LABEL_TESTS > level:
         return NOTHING
     found = Finding(
         kind=Kind.LABEL_QUALITY,
@@ -131,6 +143,22 @@ def _definition(performance: StoredPerformanceReport) -> Judged:
         evidence={"n": performance.n},
     )
     return Judged((found,), examined)
+
+
+def _chance_of_one_class(performance: StoredPerformanceReport, labels: StoredLabelsReport | None) -> float:
+    """Return the probability that the window's labels leave the metric undefined, by the labels of the reference.
+
+    0 where chance is not why: the metric needs no two classes, is not defined on the holdout, or nothing is known of
+    the reference's labels.
+    """
+    metric = performance.metric
+    then = performance.reference.get(metric)
+    known = labels.reference if labels is not None else None
+    if metric not in NEEDS_BOTH_CLASSES or then is None or not then.defined or known is None:
+        return 0.0
+    labelled = performance.current[metric].n
+    # twice: either class can be the one of which there are fewer than two
+    return min(1.0, 2 * LabelBaseline.from_dict(known).chance_of_few_others(labelled, most=1))
 
 
 def _arrival(performance: StoredPerformanceReport, min_rows: int) -> Judged:

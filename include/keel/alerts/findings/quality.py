@@ -22,8 +22,9 @@ LABEL_FAULTS = ("invalid", "single_value", "base_rate", "mean", "spread", "cover
 """The kinds of faults of labels (`keel.monitoring.labels.LabelFinding`)."""
 MISSING_COLUMN = "missing_column"
 """The kind of a fault that no test is needed for."""
-LABEL_TESTS = 2
-"""Tests that may warn of a window's labels in one check, those of mean and spread: p-values are multiplied by it."""
+LABEL_TESTS = 3
+"""Tests that may warn of a window's labels in one check: of mean, of spread, and whether the metric is defined.
+P-values are multiplied by it."""
 SETTLED = timedelta(hours=24)
 """Time without quarantined data after which a fault of the data is over: a break is found again when its rows are one
 in twenty of a week's window, so in less than nine hours of steady traffic. And time in which nothing is added to the
@@ -101,10 +102,20 @@ def _of_column(name: str, faults: list[StoredFinding]) -> Finding:
     )
 
 
-def judge_arrival(quality: StoredQualityReport | None, *, is_new: bool) -> Judged:
+def judge_arrival(
+    quality: StoredQualityReport | None, *, is_new: bool, chance: float | None = None, level: float = 1.0
+) -> Judged:
     """Judge whether predictions arrived.
 
-    is_new: whether the version went into production so late that no full hour of the window is its own.
+    Parameters
+    ----------
+    is_new
+        Whether the version went into production so late that no full hour of the window is its own.
+    chance
+        The probability that the version has had no row for so long (`keel.loop.arrivals`); None if it is not known.
+    level
+        What it must reach. Where few rows are usual, one window without any says nothing, and ends nothing.
+
     """
     if quality is None:
         return NOTHING
@@ -115,7 +126,7 @@ def judge_arrival(quality: StoredQualityReport | None, *, is_new: bool) -> Judge
         sentence = f"Nothing was checked: all {rows:,} predictions of the window are in quarantined hours"
         found = Finding(kind=Kind.DATA_QUALITY, severity=Severity.WARNING, sentence=sentence, evidence={"rows": rows})
         return Judged((found,), examined)
-    if is_new:
+    if is_new or (chance is not None and chance > level):
         return NOTHING
     sentence = "Nothing was checked: no prediction of the production version arrived in the window"
     return Judged((Finding(kind=Kind.NO_PREDICTIONS, severity=Severity.ERROR, sentence=sentence),), examined)

@@ -25,6 +25,8 @@ PROBABILITY_FLOOR = 1e-15
 """Distance from 0 and 1 to which scores are clipped before a logarithm, as in scikit-learn before 1.5 for float64."""
 
 HIGHER_IS_BETTER = frozenset({"roc_auc", "accuracy"})
+NEEDS_BOTH_CLASSES = frozenset({"roc_auc"})
+"""Metrics that few labels of a rare class can leave undefined."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def _midranks(values: Floats) -> Floats:
 
 def needed_for(metric: str) -> str:
     """Return, in words, the rows that a metric needs to be defined with a standard error."""
-    return "two rows of each class" if metric == "roc_auc" else "two rows with finite losses"
+    return "two rows of each class" if metric in NEEDS_BOTH_CLASSES else "two rows with finite losses"
 
 
 def worsening(metric: str, reference: float, current: float) -> float:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 
+import numpy as np
 import pytest
 
 from keel.alerts.budget import Levels
@@ -15,6 +16,7 @@ from keel.alerts.records import Change, Examined, Finding
 from keel.config import Kind, Severity
 from keel.monitoring.alarms import Judgement, Verdict
 from keel.monitoring.records import Outcome
+from keel.stats.label_profile import LabelBaseline
 from keel.window import HOUR, Window
 from tests.support.alerts.life import Life, changes
 from tests.support.alerts.reports import (
@@ -338,6 +340,44 @@ def test_a_version_that_is_too_new_for_a_full_hour_misses_no_predictions():
     assert Kind.NO_PREDICTIONS not in {each.kind for each in judged("all_clear", **facts).examined}
 
 
+@pytest.mark.parametrize(
+    ("chance", "expected"), [(None, 1), (0.0, 1), (LEVEL, 1), (LEVEL * 1.01, 0), (1.0, 0)], ids=str
+)
+def test_a_window_without_rows_is_an_alert_only_where_chance_is_hardly_why(chance, expected):
+    facts = {"quality": quality("empty"), "drift": drift("insufficient", {}), "performance": performance("no_labels")}
+    assert len(found(chance_of_no_rows=chance, **facts)) == expected
+    assert examines(Kind.NO_PREDICTIONS, chance_of_no_rows=chance, **facts) is bool(expected)
+
+
+def auc_of(n: int, *, metric: str = "roc_auc", holdout: float | None = 0.7):
+    now = {"value": None, "standard_error": None, "n": n}
+    then = {"value": holdout, "standard_error": holdout and 0.01, "n": 900}
+    return performance("undefined", metric=metric, n=n, current={metric: now}, reference={metric: then})
+
+
+def labels_like(mean: float):
+    day = np.datetime64("2026-01-01", "us") + np.repeat(np.arange(20), 100) * np.timedelta64(1, "D")
+    values = np.tile(np.arange(100) < 100 * mean, 20).astype(float)
+    return labels("ok").model_copy(update={"reference": LabelBaseline.measure(day, values).to_dict()})
+
+
+@pytest.mark.parametrize(
+    ("report", "baseline", "is_told"),
+    [
+        (auc_of(60), labels_like(0.02), False),  # none or one of sixty, where one in fifty is usual
+        (auc_of(600), labels_like(0.02), True),
+        (auc_of(60), labels_like(0.5), True),
+        (auc_of(60), labels("ok"), True),  # nothing is known of the reference
+        (auc_of(60), None, True),
+        (auc_of(60, metric="log_loss"), labels_like(0.02), True),  # needs no two classes
+        (auc_of(60, holdout=None), labels_like(0.02), True),
+    ],
+)
+def test_a_metric_that_few_labels_leave_undefined_by_chance_is_no_alert(report, baseline, is_told):
+    assert bool(found(performance=report, labels=baseline)) is is_told
+    assert examines(Kind.LABEL_QUALITY, report.metric, performance=report, labels=baseline) is is_told
+
+
 @pytest.mark.parametrize("status", ["broken", "quarantined"])
 def test_broken_labels_are_an_error_for_as_long_as_they_are_in_the_window(status):
     report = labels(status, label_fault(), label_fault(n=1_200), label_fault("late", "warn"))
@@ -372,7 +412,7 @@ def test_late_labels_are_not_told_beside_missing_ones():
     assert found(labels=report, performance=missing) == [("labels_missing", "", "warning")]
 
 
-@pytest.mark.parametrize(("p_value", "told"), [(LEVEL / 2, True), (LEVEL, False), (None, True)])
+@pytest.mark.parametrize(("p_value", "told"), [(LEVEL / 3, True), (LEVEL / 2, False), (None, True)])
 def test_a_small_change_of_the_labels_needs_the_level_of_alerts(p_value, told):
     report = labels("warn", label_fault(status="warn", p_value=p_value))
     assert bool(found(labels=report)) is told
