@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from keel.alerts import routing
@@ -39,6 +39,9 @@ MAX_LISTED = 10
 """Alerts that an error lists."""
 REMOVED = "the model was removed"
 """Why an alert is over whose model has no configuration any more."""
+REMOVED_AFTER = timedelta(days=8)
+"""From when something was last observed of a model. One that is still checked, every week at least, has its
+configuration somewhere else: in a folder that whoever asks does not name."""
 
 
 def acknowledge(ws: Workspace, alert_id: str, *, actor: str, reason: str = "", now: datetime) -> Alert:
@@ -102,12 +105,14 @@ def end_removed(store: Store, *, but: str, now: datetime) -> set[str]:
 
     but: a model that is there.
 
-    While a configuration is not valid, or there is none at all, no model counts as removed: it may be that one.
+    While a configuration is not valid, or there is none at all, no model counts as removed: it may be that one. Nor
+    does one of which something was observed within `REMOVED_AFTER`.
     """
     configs, invalid = read_models()
     if invalid or not configs:
         return set()
-    removed = store.alerts.models() - configs.keys() - {ALL_MODELS, but}
+    observed = store.alerts.observed_since(now - REMOVED_AFTER)
+    removed = store.alerts.models() - configs.keys() - observed - {ALL_MODELS, but}
     with store.begin() as connection:
         alerts.lock(connection)
         rows = [Alert.from_dict(row) for row in alerts.open_alerts(connection, None) if row["model"] in removed]

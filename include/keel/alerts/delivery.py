@@ -38,9 +38,6 @@ LEASE = timedelta(minutes=2)
 DEADLINE = 110.0
 """Seconds for one try, less than `LEASE`, so that no other sender has begun by then. A receiver may keep each of its
 own time limits, such as that for one answer of a mail server, and take for ever."""
-SILENCE = 10.0
-"""Seconds after which a try that fails says that its receiver does not answer. Nothing more goes to it in that round:
-twenty mails to a server that hangs would take as many deadlines."""
 PAUSES = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30, 60))
 """Between tries; the last one from then on."""
 GIVE_UP_AFTER = timedelta(days=3)
@@ -84,7 +81,8 @@ def send_due(
     senders: by channel. A channel that has none has no connection. fallback: writes what no channel takes.
     clock: for the times of tries. message_id, channel: only deliveries of these. limit: of deliveries by each channel.
 
-    A receiver that does not answer is asked once. What else is due to it counts as tried with that, and waits.
+    A receiver that does not answer in time is asked once: twenty mails to a server that hangs would take as many
+    deadlines. What else is due to it counts as tried with that, and waits.
 
     Raises
     ------
@@ -156,10 +154,10 @@ class _Round:
             row = self.store.outbox.lease(name, now=self.now, until=self.clock() + LEASE, **only)
             if row is None:
                 break
-            delivery, started, began = Delivery.from_dict(row), self.clock(), time.monotonic()
+            delivery, started = Delivery.from_dict(row), self.clock()
             way = channel_trouble.way(delivery)
             each = self._send(delivery, silent.get(way))
-            if not each.answer.accepted and time.monotonic() - began > SILENCE:
+            if each.answer.is_silent:
                 silent[way] = Silent(each.answer.detail, started)
             tried.append(each)
         return tried
@@ -232,9 +230,14 @@ def _answer(sender: Sender, message: Message, delivery: Delivery, earlier: Seque
         raise
     except Exception as error:
         # not its traceback: frames of a library may hold credentials
-        answer = Answer(accepted=False, detail=f"{type(error).__name__}: {error}")
+        answer = failed(error)
         log.warning("delivery %s by %s failed: %s", delivery.delivery_id, delivery.channel, answer.detail)
     return answer
+
+
+def failed(error: Exception) -> Answer:
+    """Return what an exception of a sender says."""
+    return Answer(accepted=False, detail=f"{type(error).__name__}: {error}", is_silent=isinstance(error, TimeoutError))
 
 
 def within_deadline(sender: Sender, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
@@ -248,7 +251,7 @@ def within_deadline(sender: Sender, message: Message, delivery: Delivery, earlie
     except TimeoutError:
         if found.done():
             raise
-        return Answer(accepted=False, detail=f"{delivery.channel} took longer than {DEADLINE:.0f} s")
+        return Answer(accepted=False, detail=f"{delivery.channel} took longer than {DEADLINE:.0f} s", is_silent=True)
 
 
 def started(name: str, work: Callable[[], T]) -> Future[T]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from keel.alerts.channel_trouble import way
-from keel.alerts.delivery import SILENCE, Silent, started, within_deadline
+from keel.alerts.delivery import Silent, failed, started, within_deadline
 from keel.alerts.records import Answer, Delivery, Message, Notice, message_identity
 from keel.alerts.routing import new_delivery, recipients
 from keel.alerts.state import advance
@@ -109,16 +108,16 @@ def _send_by(
     sent: list[Delivery] = []
     silent: dict[str, Sender] = {}
     for delivery in [new_delivery(message, who, now, tells) for who, tells in to if who[0] == channel]:
-        began, by = time.monotonic(), way(delivery)
-        sent.append(_send(message, delivery, silent.get(by, sender), fallback, now))
-        if sent[-1].state != "sent" and time.monotonic() - began > SILENCE:
+        by = way(delivery)
+        answer = _answer(silent.get(by, sender), message, delivery)
+        sent.append(_sent(message, delivery, answer, fallback, now))
+        if answer.is_silent:
             silent[by] = Silent(f"{channel} does not answer", now)
     return sent
 
 
-def _send(message: Message, delivery: Delivery, sender: Sender | None, fallback: Sender, now: datetime) -> Delivery:
-    """Send to one recipient by its channel, else by the fallback."""
-    answer = _answer(sender, message, delivery)
+def _sent(message: Message, delivery: Delivery, answer: Answer, fallback: Sender, now: datetime) -> Delivery:
+    """Return a delivery after its channel's answer. What that does not take goes to the fallback."""
     if answer.accepted:
         return _after(delivery, "sent", answer, now)
     log.warning("%s by %s was not accepted: %s", message.message_id, delivery.channel, answer.detail)
@@ -139,7 +138,7 @@ def _answer(sender: Sender | None, message: Message, delivery: Delivery) -> Answ
             raise NoConnection(f"{delivery.channel} has no connection")
         return within_deadline(sender, message, delivery, ())
     except Exception as error:
-        return Answer(accepted=False, detail=f"{type(error).__name__}: {error}")
+        return failed(error)
 
 
 def _claim(home: Path, news: Sequence[News], now: datetime) -> set[str]:

@@ -311,6 +311,8 @@ class Answer(Record):
     """What the receiver answered, or what was raised. It is stored without credentials, at most 300 characters."""
     is_final: bool = False
     """Whether a further try cannot succeed, as for an address that does not exist."""
+    is_silent: bool = False
+    """Whether the receiver did not answer in time. A refusal is an answer, however long it takes."""
     retry_after: float | None = None
     """Seconds that the receiver asks to wait."""
     reference: JsonObject | None = None

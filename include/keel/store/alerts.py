@@ -182,6 +182,12 @@ class AlertsTable:
         with self._database.connect() as connection:
             return set(connection.execute(kept).scalars())
 
+    def observed_since(self, moment: datetime) -> set[str]:
+        """Return every model of which an observation was recorded at a time or later, by the clock."""
+        recent = sa.select(observations.c.model).where(observations.c.recorded_at >= to_micros(moment)).distinct()
+        with self._database.connect() as connection:
+            return set(connection.execute(recent).scalars())
+
     def get(self, alert_id: str) -> Row | None:
         """Return an alert; None where no alert has the id."""
         found = self._read(sa.select(alerts).where(alerts.c.alert_id == alert_id))

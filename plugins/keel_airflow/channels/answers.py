@@ -41,10 +41,16 @@ def accepted(detail: str, secrets: Iterable[str] = (), reference: dict[str, obje
 
 
 def refused(
-    detail: str, secrets: Iterable[str] = (), *, is_final: bool = False, retry_after: float | None = None
+    detail: str,
+    secrets: Iterable[str] = (),
+    *,
+    is_final: bool = False,
+    is_silent: bool = False,
+    retry_after: float | None = None,
 ) -> Answer:
     """Return the answer of a receiver that did not. ``is_final``: the same message would be refused again."""
-    return Answer(accepted=False, detail=redacted(detail, secrets), is_final=is_final, retry_after=retry_after)
+    said = redacted(detail, secrets)
+    return Answer(accepted=False, detail=said, is_final=is_final, is_silent=is_silent, retry_after=retry_after)
 
 
 def http_answer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from keel.alerts.records import Answer, Delivery, Message
 
+SILENCE = 10.0
+"""Seconds after which a service that has not taken a message counts as one that does not answer."""
 HOLDS = 'type apprise and the extra {"config": {"path": "a service\'s address"}}'
 
 
@@ -56,10 +59,12 @@ def _notified(connection: Connection, note: Notification, secrets: Sequence[str]
     names = ", ".join(dict.fromkeys(str(each.service_name) for each in services))
     if not names:
         return refused(f"Apprise knows no service of the connection {connection.conn_id!r}", is_final=True)
+    began = time.monotonic()
     arguments: dict[str, Any] = {"title": note.title, "body": note.body, "notify_type": note.notify_type}
     with apprise.LogCapture(level=logging.INFO, fmt="%(message)s") as captured:  # type: ignore[no-untyped-call]
         told = services.notify(**arguments, body_format=apprise.NotifyFormat.TEXT)
         said = captured.getvalue()
     if told:
         return accepted(f"sent by {names}", secrets)
-    return refused(f"{names}: {said or 'not sent'}", secrets)
+    # it does not tell a refusal from none
+    return refused(f"{names}: {said or 'not sent'}", secrets, is_silent=time.monotonic() - began > SILENCE)

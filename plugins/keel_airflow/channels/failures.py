@@ -27,7 +27,7 @@ def failure(error: BaseException, secrets: Iterable[str], *, where: str) -> Answ
     if name := next((each for each in chain if isinstance(each, socket.gaierror)), None):
         return refused(f"{where}: the host's name is not known ({name.strerror})", secrets)
     if any(isinstance(each, TimeoutError) or "timeout" in type(each).__name__.lower() for each in chain):
-        return refused(f"{where}: no answer within {TIMEOUT:.0f} seconds", secrets)
+        return refused(f"{where}: no answer within {TIMEOUT:.0f} seconds", secrets, is_silent=True)
     if any(isinstance(each, ConnectionRefusedError) for each in chain):
         return refused(f"{where}: connection refused", secrets)
     return refused(f"{where}: {type(chain[-1]).__name__}: {chain[-1]}", secrets)

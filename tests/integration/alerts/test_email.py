@@ -256,6 +256,7 @@ def test_server_that_is_away_slow_or_unknown_is_tried_again(connect: Connect) ->
         answer = send()
         assert (answer.accepted, answer.is_final) == (False, False)
         assert "no answer within" in answer.detail
+        assert answer.is_silent
     connect("smtp_default", conn_type="smtp", host="nowhere.invalid", port=25, extra={"disable_ssl": True})
     answer = send()
     assert (answer.accepted, answer.is_final) == (False, False)

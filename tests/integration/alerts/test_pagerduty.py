@@ -137,6 +137,7 @@ def test_pagerduty_that_is_away_or_slow_is_tried_again(
     away = send(message(line()))
     assert "connection refused" in away.detail
     assert "no answer within" in slow.detail
+    assert slow.is_silent
     for answer in (away, slow):
         assert (answer.accepted, answer.is_final) == (False, False)
     assert "canary" not in away.detail + slow.detail + caplog.text

@@ -103,6 +103,7 @@ def test_teams_that_is_away_or_slow_is_tried_again_without_a_word_of_the_address
     slow = send(message(line()))
     assert "connection refused" in away.detail
     assert "no answer within" in slow.detail
+    assert slow.is_silent
     for answer in (away, slow):
         assert (answer.accepted, answer.is_final) == (False, False)
     logged = "\n".join(r.getMessage() for r in caplog.records if r.name != "urllib3.connectionpool" or r.levelno > 10)

@@ -134,8 +134,18 @@ def test_alerts_of_a_model_that_may_be_configured_do_not_end(ws, tmp_path, monke
     monkeypatch.setenv("KEEL_MODELS_FOLDER", str(tmp_path / "models"))
     configure(tmp_path / "models", *models, invalid=invalid)
     see(ws, finding())
-    assert end_removed(ws.store, but="other", now=MONDAY + DAY) == set()
+    assert end_removed(ws.store, but="other", now=MONDAY + 9 * DAY) == set()
     assert [each.state for each in alerts_of(ws)] == [State.FIRING]
+
+
+def test_alerts_of_a_model_that_is_still_checked_do_not_end_where_its_folder_is_not_named(ws, tmp_path, monkeypatch):
+    monkeypatch.setenv("KEEL_MODELS_FOLDER", str(tmp_path / "models"))
+    configure(tmp_path / "models", "other")
+    see(ws, finding())
+    see(ws, finding(), at=MONDAY + 7 * DAY)
+    assert end_removed(ws.store, but="other", now=MONDAY + 14 * DAY) == set()
+    assert [each.state for each in alerts_of(ws)] == [State.FIRING]
+    assert end_removed(ws.store, but="other", now=MONDAY + 16 * DAY) == {"toy"}
 
 
 def test_alerts_end_with_their_model_and_nobody_is_told(ws, tmp_path, monkeypatch):
@@ -146,12 +156,12 @@ def test_alerts_end_with_their_model_and_nobody_is_told(ws, tmp_path, monkeypatc
     told = len(ws.store.outbox.messages())
     configure(tmp_path / "models", "other")
     other = alerting("other")
-    maintenance.expire_alerts(ws, other, now=MONDAY + DAY)
+    maintenance.expire_alerts(ws, other, now=MONDAY + 9 * DAY)
 
     found = {each.kind: each for each in alerts_of(ws)}
     assert found.keys() == {Kind.PERFORMANCE, Kind.DATA_QUALITY}
     assert {(each.state, each.resolved_at, each.resolution) for each in found.values()} == {
-        (State.RESOLVED, MONDAY + DAY, "the model was removed")
+        (State.RESOLVED, MONDAY + 9 * DAY, "the model was removed")
     }
     assert [each["event"] for each in ws.store.alerts.events(found[Kind.PERFORMANCE].alert_id)] == [
         *("firing", "told", "resolved")
@@ -159,4 +169,4 @@ def test_alerts_end_with_their_model_and_nobody_is_told(ws, tmp_path, monkeypatc
     assert len(ws.store.outbox.messages()) == told
     assert ws.store.alerts.waiting("toy") == []
     assert ws.store.verify() == []
-    assert maintenance.expire_alerts(ws, other, now=MONDAY + 732 * DAY)["alerts_deleted"] == 2
+    assert maintenance.expire_alerts(ws, other, now=MONDAY + 741 * DAY)["alerts_deleted"] == 2

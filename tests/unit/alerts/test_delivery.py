@@ -357,7 +357,6 @@ def test_channels_are_sent_side_by_side(store: Store, send) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery_module, "DEADLINE", 0.3)
-    monkeypatch.setattr(delivery_module, "SILENCE", 0.2)
 
 
 def test_a_receiver_that_hangs_is_asked_once_a_round_and_holds_up_no_other(store: Store, outbox, impatient) -> None:
@@ -390,6 +389,28 @@ def test_a_receiver_that_hangs_is_asked_once_a_round_and_holds_up_no_other(store
     answers = [each["answer"] for row in rows for each in store.outbox.tries(row["delivery_id"])]
     assert answers.count("email took longer than 0 s") == 2
     assert answers.count("email took longer than 0 s (asked with another message)") == 10
+
+
+def test_a_refusal_that_takes_long_is_an_answer_and_holds_up_no_other(
+    store: Store, outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = alerting(email=[f"{name}@example.com" for name in ("gone", "ann", "bob")])
+    observe_in(store, config, seen(finding()), told_plainly, now=MONDAY)
+    ticks = time.monotonic
+
+    class Tarpit:
+        def send(self, message: Message, delivery: Delivery, earlier: Sequence[Delivery]) -> Answer:
+            if delivery.recipient != "gone@example.com":
+                return OK
+            monkeypatch.setattr(delivery_module.time, "monotonic", lambda: ticks() + 60)
+            return Answer(accepted=False, detail="450 unknown")
+
+    # the address that is refused is the first
+    store.outbox.retry(store.outbox.deliveries(recipient="gone@example.com")[0]["delivery_id"], now=MONDAY - DAY)
+    sent = send_due(store, {"email": Tarpit()}, outbox, now=MONDAY, clock=lambda: MONDAY)
+    states = [(each.recipient.partition("@")[0], each.state) for each in sent]
+    assert states[0] == ("gone", "pending")
+    assert sorted(states[1:]) == [("ann", "sent"), ("bob", "sent")]
 
 
 def test_a_connection_that_hangs_holds_up_no_other_of_its_channel(store: Store, outbox, impatient) -> None:

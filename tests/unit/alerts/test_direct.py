@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from keel.alerts import delivery, direct
+from keel.alerts import delivery
 from keel.alerts.direct import PAUSE, TOLD, tell_directly
 from keel.alerts.findings.failure import observe_failure, observe_success
 from keel.alerts.messages.pipeline import compose_failure
@@ -101,7 +101,6 @@ def test_error_of_a_sender_stops_no_other_and_shows_no_secret(config, tmp_path):
 
 def test_channel_that_hangs_is_asked_once_and_holds_up_no_other(config, tmp_path, monkeypatch):
     monkeypatch.setattr(delivery, "DEADLINE", 0.4)
-    monkeypatch.setattr(direct, "SILENCE", 0.1)
     config = config.with_overrides({"alerts.email": ["ada@example.com", "bob@example.com", "eve@example.com"]})
     told_slack = threading.Event()
 
