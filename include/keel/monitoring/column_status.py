@@ -121,7 +121,7 @@ def evaluate_column(
         findings += _beyond(measured, q_values, config)
     else:
         n = measured.current.n if measured.current.n < max(config.min_rows, 1) else measured.reference.n
-        reason = f"{n} rows, fewer than the {config.min_rows} a check needs."
+        reason = f"{n:,} rows, fewer than the {config.min_rows:,} a check needs."
         findings.append(Finding(ColumnStatus.INSUFFICIENT, Severity.INSUFFICIENT, reason))
     if not findings:
         return ColumnResult(ColumnStatus.OK, Severity.OK, ())
@@ -135,13 +135,13 @@ def _structural(measured: ColumnMeasures, q_values: Mapping[str, float], config:
     """Return the findings that need no minimum number of rows."""
     r, c = measured.reference, measured.current
     if c.absent:
-        share = f"{c.absent} of {c.n} rows" if c.absent < c.n else f"all {c.n} rows"
+        share = f"{c.absent:,} of {c.n:,} rows" if c.absent < c.n else f"all {c.n:,} rows"
         severity = Severity.DRIFT if c.absent >= ABSENT_SHARE * c.n else Severity.WARN
         return [Finding(ColumnStatus.MISSING_COLUMN, severity, f"The column is absent from {share}.")]
     if c.n and c.missing == c.n:
         expected = measured.rates["missing"].reference if "missing" in measured.rates else 1.0
         sudden = q_values.get("missing", 1.0) <= config.alpha
-        reason = f"All {c.n} values are missing; in the reference {_percent(expected)} are."
+        reason = f"All {c.n:,} values are missing; in the reference {_percent(expected)} are."
         return [Finding(ColumnStatus.ALL_MISSING, Severity.DRIFT if sudden else Severity.OK, reason)]
     if not r.n_counted:
         return [_without_reference(measured, q_values, config)]
@@ -158,7 +158,7 @@ def _without_reference(measured: ColumnMeasures, q_values: Mapping[str, float], 
     severity = max((_severity_of(name, measured.rates[name], config) for name in fallen), key=_WEIGHT.__getitem__)
     share = _percent(measured.current.n_counted / measured.current.n)
     q_value = format_probability(q_values[fallen[0]], "q")
-    reason = f"{share} of {measured.current.n} rows have a value; the reference has none ({q_value})."
+    reason = f"{share} of {measured.current.n:,} rows have a value; the reference has none ({q_value})."
     return Finding(ColumnStatus.NO_REFERENCE, severity, reason)
 
 
@@ -191,7 +191,7 @@ def _rates(measured: ColumnMeasures, q_values: Mapping[str, float], config: Drif
         if name == "invalid" and significant and rate.current > TYPE_CHANGED_SHARE:
             status = ColumnStatus.TYPE_CHANGED
         reason = (
-            f"{_percent(rate.current)} of {rate.n} {words}, {_percent(rate.reference)} in the reference "
+            f"{_percent(rate.current)} of {rate.n:,} {words}, {_percent(rate.reference)} in the reference "
             f"({format_probability(q_values[name], 'q')})."
         )
         if significant and rate.increase > 0 and rate.increase >= material and is_material(rate, config):

@@ -275,14 +275,14 @@ def _sentence(
     config: DriftConfig,
 ) -> str:
     if status is Severity.INSUFFICIENT:
-        few = f"{n} rows" if n < max(config.min_rows, 1) else "The rows of the reference"
-        return f"{few} are too few; the check needs {config.min_rows}."
+        few = f"{n:,} rows" if n < max(config.min_rows, 1) else "The rows of the reference"
+        return f"{few} are too few; the check needs {config.min_rows:,}."
     reached = "" if limit is None else f", which reaches the limit of {limit:g}"
     cost = "" if total is None else f" Summed impact on the loss: {total:+.3g}{reached}."
     named = [f"{c.name} ({c.status.value})" for c in columns if c.severity in {Severity.DRIFT, Severity.WARN}]
     if not named:
-        return f"No column differs significantly and materially from the reference in {n} rows.{cost}"
-    return f"{count} in {n} rows. Changed: {', '.join(named)}.{cost}"
+        return f"No column differs significantly and materially from the reference in {n:,} rows.{cost}"
+    return f"{count} in {n:,} rows. Changed: {', '.join(named)}.{cost}"
 
 
 def _no_column(name: str) -> ColumnDrift:

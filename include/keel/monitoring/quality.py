@@ -98,7 +98,7 @@ class QualityReport:
         if self.status is QualityStatus.EMPTY:
             return "The window has no rows."
         if not self.findings:
-            return f"{self.n} rows without a fault in their form."
+            return f"{self.n:,} rows without a fault in their form."
         more = f" And {len(self.findings) - 1} more." if len(self.findings) > 1 else ""
         return f"{self.findings[0].column}: {self.findings[0].sentence}{more}"
 
@@ -156,7 +156,7 @@ def _findings(measured: ColumnMeasures, q_values: Mapping[str, float], config: D
     if c.absent:
         share = c.absent / c.n
         status = QualityStatus.BROKEN if share >= ABSENT_SHARE else QualityStatus.WARN
-        sentence = f"the column is absent from {c.absent} of {c.n} rows."
+        sentence = f"the column is absent from {c.absent:,} of {c.n:,} rows."
         findings.append(QualityFinding(name, status, "missing_column", share, sentence))
     for kind, rate in measured.rates.items():
         warn, broken, words = _limits(kind, config)
@@ -188,7 +188,7 @@ def _sentence(rate: Rate, words: str, q_value: float) -> str:
     if rate.is_common:  # in an accepted window, as the reference
         words = words.replace("the reference's range", "the range of training")
     before, now = f"{100 * rate.reference:.3g}%", f"{100 * rate.current:.3g}%"
-    return f"{now} of {rate.n} {words}, {before} in the reference ({format_probability(q_value, 'q')})."
+    return f"{now} of {rate.n:,} {words}, {before} in the reference ({format_probability(q_value, 'q')})."
 
 
 def _with_names(sentence: str, rows: Mapping[str, int]) -> str:

@@ -158,7 +158,7 @@ def test_missing_column_has_its_status(grid: ReferenceGrid) -> None:
     some = grid.count(pa.table(columns(1000, 1))) + grid.count(pa.table(columns(1000, 2)).drop_columns(["x"]))
     column = detect(grid, some, CONFIG).column("x")
     assert (column.status, column.measured.missing_rate) == ("missing_column", 0.5)
-    assert "1000 of 2000" in column.result.reasons[0]
+    assert "1,000 of 2,000" in column.result.reasons[0]
 
 
 @pytest.mark.parametrize("empty", [pa.nulls(2000), np.full(2000, np.nan), pa.nulls(2000, pa.string())])
