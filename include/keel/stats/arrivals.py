@@ -32,8 +32,8 @@ def chance_of_silence(rows: npt.ArrayLike, silent: int, *, gap: int = 0) -> floa
     sizes S in expectation, mean² ÷ variance = n·E[S]²/E[S²] ≤ n. Before there are two whole weeks, days are compared,
     and before two days all hours.
 
-    >>> chance_of_silence([3] * 672, 1), chance_of_silence([0] * 672, 24)
-    (0.06871947673600001, 1.0)
+    >>> round(chance_of_silence([3] * 672, 1), 4), chance_of_silence([0] * 672, 24)
+    (0.0687, 1.0)
     """
     n = np.asarray(rows, dtype=np.float64)
     period = next((each for each in PERIODS if len(n) >= 2 * each), 0)

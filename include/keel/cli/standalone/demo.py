@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MODEL = "flight_delay"
 RETRAIN, CHECK, WATCH = f"{MODEL}.retrain", f"{MODEL}.drift_check", f"{MODEL}.watch_deployment"
+ALERTS = "keel.alerts"
 BEGIN = datetime(2013, 1, 1, tzinfo=UTC)
 FIRST_TRAINING = datetime(2013, 4, 1, tzinfo=UTC)
 WINDOW_ENDS = [datetime(2013, month, 1, tzinfo=UTC) for month in range(5, 13)]
@@ -108,7 +109,7 @@ class Play:
         from keel.deployments.history import history
 
         self.ws.store.live.set_paused(MODEL, True, now=datetime.now(UTC))
-        self.api.wait_for_dags([RETRAIN, CHECK, WATCH], timeout=120, check=self.stack.check)
+        self.api.wait_for_dags([RETRAIN, CHECK, WATCH, ALERTS], timeout=120, check=self.stack.check)
         self.replay(BEGIN, FIRST_TRAINING)
         self.run(RETRAIN, FIRST_TRAINING, reason="the first version, trained on January to March")
         since = FIRST_TRAINING
@@ -121,6 +122,8 @@ class Play:
         self.run(RETRAIN, since, reason="a routine refresh before the holidays")
         self.experiment(since)
         self.live()
+        # what concerns no single model, such as a channel without a connection, is sent by no run of a model
+        follow(self.stack, self.api, ALERTS, {}, self.progress)
 
     def live(self) -> None:
         """Let the live monitors read what production has answered, and wait for the check that their alarm starts."""
@@ -248,7 +251,7 @@ def follow(stack: Stack, api: AirflowApi, dag_id: str, conf: dict[str, Any], pro
     """Trigger a DAG run, show its running tasks, and return the run id after its success."""
     run_id = api.trigger(dag_id, conf)
     deadline = time.monotonic() + RUN_SECONDS
-    shown = None
+    shown, end = None, conf.get("end", "")[:10]
     while (state := api.run(dag_id, run_id)["state"]) not in ("success", "failed"):
         stack.check()
         if time.monotonic() > deadline:
@@ -256,7 +259,7 @@ def follow(stack: Stack, api: AirflowApi, dag_id: str, conf: dict[str, Any], pro
         tasks = api.task_instances(dag_id, run_id)
         running = ", ".join(t["task_id"].rpartition(".")[2] for t in tasks if t["state"] == "running")
         if running and running != shown:
-            progress(f"{dag_id} until {conf['end'][:10]}: {running}")
+            progress(f"{dag_id}{f' until {end}' if end else ''}: {running}")
             shown = running
         time.sleep(0.5)
     if state != "success":
