@@ -10,7 +10,7 @@ import pytest
 from benchmarks.accepted import LEVELS, false_alarms, power
 from benchmarks.simulations import ALPHA, WINDOWS_A_REFERENCE
 
-TRIALS = 2000 if os.environ.get("KEEL_FULL_SIZE") else 200
+TRIALS = 2000 if os.environ.get("KEEL_FULL_SIZE") else 100
 MOVED = 60
 
 
