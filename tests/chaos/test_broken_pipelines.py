@@ -6,7 +6,6 @@ shows the seconds from the fault to the mail.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -20,10 +19,13 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
 
 from keel.cli.standalone.process import Part, claim_port
 from keel.cli.standalone.stack import PROJECT, Stack
 from tests.support.airflow.mails import text_of
+from tests.support.alerts.canaries import found_in, mail_connection
+from tests.support.alerts.mail_servers import LOGIN, PASSWORD
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -119,7 +121,15 @@ class Team:
 def mailbox() -> Iterator[tuple[Mailbox, int]]:
     box = Mailbox()
     port, claim = claim_port(0)
-    controller = Controller(box, hostname="127.0.0.1", port=port)
+    controller = Controller(
+        box,
+        hostname="127.0.0.1",
+        port=port,
+        auth_require_tls=False,
+        authenticator=lambda _server, _session, _envelope, _mechanism, data: AuthResult(
+            success=(data.login, data.password) == (LOGIN.encode(), PASSWORD.encode())
+        ),
+    )
     controller.start()
     yield box, port
     controller.stop()
@@ -133,12 +143,9 @@ def team(tmp_path_factory: pytest.TempPathFactory, mailbox: tuple[Mailbox, int])
     for each in (dags, faults, store):
         each.mkdir()
     (dags / "team.py").write_text(TEAM)
-    plain = {"disable_tls": True, "disable_ssl": True, "from_email": "keel@example.com"}
     environment = {
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
-        "AIRFLOW_CONN_SMTP_DEFAULT": json.dumps(
-            {"conn_type": "smtp", "host": "127.0.0.1", "port": port, "extra": plain}
-        ),
+        **mail_connection(port),
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",  # in place of five minutes
         "FAULTS": str(faults),
         "KEEL_MODELS_FOLDER": str(PROJECT / "tests" / "dags" / "models"),
@@ -215,6 +222,12 @@ def test_run_of_a_scheduler_that_is_killed_goes_on_with_another_and_its_failure_
         assert "load_ships failed" in mail["Subject"]
     finally:
         another.stop()
+
+
+def test_password_of_the_mail_server_is_in_no_file(team: Team) -> None:
+    """After all tests above: whatever failed, no log, row or message has it."""
+    assert team.mailbox.mails
+    assert list(found_in(team.stack.home.parent)) == []
 
 
 def kill_scheduler(stack: Stack) -> None:

@@ -23,6 +23,7 @@ from tests.support.airflow.approval_models import (
     waiting,
 )
 from tests.support.airflow.tide import TURNED
+from tests.support.alerts.canaries import TOKEN, found_in
 
 if TYPE_CHECKING:
     from keel.workspace import Workspace
@@ -255,3 +256,13 @@ def test_maintenance_by_schedule_adopts_a_moved_alias(stack, workspace, asked):
     assert [row.actor for row in rows(workspace, "ebb", "out_of_band")] == ["airflow"]
     [message] = mails(stack.home, about="moved outside Keel").values()
     assert "The alias staging of ebb was moved outside Keel to version 2." in message
+
+
+def test_no_credential_of_a_channel_is_in_any_file_of_a_full_run(stack, workspace, asked):
+    """After all tests above: logs, XComs, rendered templates, Airflow's and Keel's databases, mails in the outbox."""
+    tried = {row["channel"]: row["tries"] for row in workspace.store.outbox.deliveries() if row["channel"] != "email"}
+    assert set(tried) == {"slack", "teams", "pagerduty", "apprise"}
+    assert all(tried.values())
+    assert list(found_in(stack.home)) == []
+    (stack.home / "planted.log").write_text(f"Authorization: Bearer {TOKEN}")
+    assert list(found_in(stack.home)) == [("planted.log", TOKEN)]  # that the search finds what is there

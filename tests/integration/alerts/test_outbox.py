@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import logging
@@ -14,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 
@@ -24,6 +22,7 @@ from keel.alerts.outbox import EmlSender
 from keel.alerts.records import Examined, Finding, Observation
 from keel.config import Kind, ModelConfig, Severity
 from keel.store import Store
+from tests.support.alerts.canaries import APPRISE, CANARIES, KEY, TOKEN, WEBHOOK, spellings
 from tests.support.alerts.channel_messages import delivery, line, message
 from tests.support.alerts.formats import texts
 from tests.support.alerts.mail_servers import LOGIN, PASSWORD, free_port, mail_server
@@ -37,11 +36,6 @@ pytestmark = [
 ]
 Connect = Callable[..., None]
 HOUR = timedelta(hours=1)
-TOKEN = "xoxb-canary-slack-token"
-WEBHOOK = "canaryteamssignature"
-KEY = "canarypagerdutykey0canarypagerdu"
-APPRISE = "canaryapprisetoken"
-CANARIES = (PASSWORD, TOKEN, WEBHOOK, KEY, APPRISE)
 
 
 @pytest.fixture
@@ -147,7 +141,7 @@ def test_no_credential_is_in_any_row_log_or_file(
     logged = "\n".join(logging.Formatter().format(record) for record in ours)
     assert "535" in dump, "what was answered is there"
     for secret in CANARIES:
-        for spelling in (secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode()):
+        for spelling in spellings(secret):
             assert spelling not in dump
             assert spelling not in files
             assert spelling not in logged
