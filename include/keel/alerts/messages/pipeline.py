@@ -13,7 +13,9 @@ from keel.alerts.messages.words import NOTHING, current, headline, ranked, start
 from keel.config import Kind
 
 if TYPE_CHECKING:
-    from keel.alerts.records import Message, Notice
+    from collections.abc import Sequence
+
+    from keel.alerts.records import Message, News, Notice
     from keel.config import ModelConfig
 
 MEND = "Fix the cause, then clear the failed task. Re-running is safe. If a parameter was wrong, start another run."
@@ -59,35 +61,24 @@ def compose_failure(
 
     """
     news = ranked(notice.news)
-    words = headline(news)
     failed = current(news)
     about = config.model if config else None
-    mend = MEND if about or dag_id in EFFECTS else MEND_OTHERS
-    effect = EFFECTS.get(dag_id, f"{about} was not checked or changed by this run" if about else "its work is not done")
-    counted = [] if instance is None else [COUNTED]
     is_ledger = any(each.alert.kind is Kind.LEDGER_BROKEN for each in failed)
+    mend = MEND if about or dag_id in EFFECTS else MEND_OTHERS
+    counted = () if instance is None else (COUNTED,)
     task = task_id if instance is None else f"{task_id}, instance {instance}"
-    where = f"{'Task' if instance is None else f'Instance {instance} of task'} {task_id} of {dag_id} failed."
-    happened = (
-        f"{started(words, news[0].alert.subject)}."
-        if is_ledger or not failed
-        else where
-        if task_id
-        else f"A run of {dag_id} failed."
-    )
-    hurts = harm([each for each in failed if each.alert.kind is not Kind.PIPELINE_FAILURE])
-    if failed and decided:
-        hurts.insert(0, f"Found before it failed: {decided}")
-    elif failed and not is_ledger:
-        hurts.insert(0, f"Not known: {effect}. It is not an all clear.")
+    if is_ledger or not failed:
+        happened = f"{started(headline(news), news[0].alert.subject)}."
+    else:
+        happened = _failed(dag_id, task_id, instance)
     return message(
         config,
         notice,
         topic="failure" if failed else "resolved",
         subject=worst(news).replace(f"{config.model}." if config else "\0", ""),
         happened=happened,
-        hurts=tuple(hurts),
-        done=tuple(counted if failed else resolutions(news)),
+        hurts=_hurts(failed, None if is_ledger else _effect(dag_id, about), decided),
+        done=counted if failed else tuple(resolutions(news)),
         todo=tuple(by_kind(news) if is_ledger else [mend, *answer(news)]) if failed else (f"{NOTHING}.",),
         facts=known({"Model": owner(config), "DAG": dag_id, "Run": run_id, "Task": task}),
         evidence=within([news_table(failed) if len(failed) > 1 else None, over(news)], MAX_ROWS),
@@ -95,3 +86,27 @@ def compose_failure(
         links=known({"Log": log_url, "Run in Airflow": run_url, "Report": report_url}),
         now=now,
     )
+
+
+def _failed(dag_id: str, task_id: str | None, instance: int | None) -> str:
+    """Return what failed, in a sentence."""
+    if task_id is None:
+        return f"A run of {dag_id} failed."
+    task = f"Task {task_id}" if instance is None else f"Instance {instance} of task {task_id}"
+    return f"{task} of {dag_id} failed."
+
+
+def _effect(dag_id: str, model: str | None) -> str:
+    """Return what is missing after a failure."""
+    default = f"{model} was not checked or changed by this run" if model else "its work is not done"
+    return EFFECTS.get(dag_id, default)
+
+
+def _hurts(failed: Sequence[News], effect: str | None, decided: str | None) -> tuple[str, ...]:
+    """Return whether it hurts. effect: what is missing, where nothing else says so."""
+    found = harm([each for each in failed if each.alert.kind is not Kind.PIPELINE_FAILURE])
+    if failed and decided:
+        return f"Found before it failed: {decided}", *found
+    if failed and effect:
+        return f"Not known: {effect}. It is not an all clear.", *found
+    return tuple(found)
