@@ -9,6 +9,7 @@ from keel.reports.charts.bars import sparkline
 from keel.reports.charts.lines import chart_lines, spark
 from keel.reports.charts.specs import Sparkline
 from keel.reports.page import (
+    Actions,
     Block,
     Cell,
     ColumnCards,
@@ -18,6 +19,7 @@ from keel.reports.page import (
     Figure,
     Items,
     Link,
+    Local,
     Page,
     Paragraph,
     Table,
@@ -89,7 +91,7 @@ def _block(block: Block) -> Iterator[str]:
         yield _rest(len(block.rows))
     elif isinstance(block, ColumnCards):
         yield from _columns(block)
-    else:
+    elif isinstance(block, Details):
         yield from _details(block)
 
 
@@ -132,14 +134,18 @@ def _columns(block: ColumnCards) -> Iterator[str]:
 def _cell(value: Cell) -> str:
     if isinstance(value, Tag):
         return f"**{safe(value.text, NAME)}**"
-    if isinstance(value, Link):
+    if isinstance(value, Link | Local):
         return _link(value)
+    if isinstance(value, Actions):
+        return ""
     if isinstance(value, Sparkline):
         return spark(value)
     return safe(value, CELL)
 
 
-def _link(link: Link) -> str:
+def _link(link: Link | Local) -> str:
+    if isinstance(link, Local):
+        return safe(link.text, CELL)
     if is_web_address(link.href):
         address = link.href.replace("<", "%3C").replace(">", "%3E").replace("|", "%7C").replace("\\", "%5C")
         return f"[{safe(link.text, CELL)}](<{address}>)"

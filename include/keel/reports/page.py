@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from keel.reports.charts.specs import Chart, Sparkline
 
@@ -38,6 +38,61 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Local:
+    """A text that leads to another page of Keel's in Airflow. Elsewhere only the text is shown.
+
+    path: relative to the root of those pages, quoted as in an address, such as ``models/flight_delay``.
+    """
+
+    text: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Field:
+    """What an action asks for in its dialog."""
+
+    name: str
+    """Of the member of the request's body."""
+    label: str
+    kind: Literal["text", "number", "choice", "duration"] = "text"
+    value: str = ""
+    """What it holds at first."""
+    choices: tuple[str, ...] = ()
+    required: bool = False
+    """Whether it may not be empty. An empty field that is not required is not sent."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """A request that a person may send from here, once a dialog is confirmed.
+
+    Only the page in Airflow shows it, and only to who may run ``dag_id``.
+    """
+
+    label: str
+    method: str
+    path: str
+    """Relative to Airflow's root, such as ``models/promote``."""
+    question: str
+    """What the dialog asks: one sentence that says what happens."""
+    body: tuple[tuple[str, str | int], ...] = ()
+    """Members of the request's body that nobody is asked for."""
+    fields: tuple[Field, ...] = ()
+    dag_id: str = ""
+    """The DAG whose run permission it needs; empty: none."""
+    danger: bool = False
+    """Whether it changes what production answers, and is shown as such."""
+
+
+@dataclass(frozen=True)
+class Actions:
+    """What can be done here, the most likely first."""
+
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True)
 class Fact:
     """A number or word in large type, and what it says, a line each."""
 
@@ -58,7 +113,7 @@ class Paragraph:
     """A paragraph, with links after it."""
 
     text: str
-    links: tuple[Link, ...] = ()
+    links: tuple[Link | Local, ...] = ()
     quiet: bool = False
     """Whether it is an aside."""
 
@@ -85,7 +140,7 @@ class Figure:
     sentence: str
 
 
-Cell: TypeAlias = str | Tag | Link | Sparkline
+Cell: TypeAlias = str | Tag | Link | Local | Sparkline | Actions
 
 
 @dataclass(frozen=True)
@@ -151,7 +206,7 @@ class Details:
     blocks: tuple[Block, ...]
 
 
-Block: TypeAlias = Facts | Paragraph | Items | Command | Figure | Table | ColumnCards | Details
+Block: TypeAlias = Facts | Paragraph | Items | Command | Figure | Table | ColumnCards | Details | Actions
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from keel.reports.charts.bars import together
 from keel.reports.charts.lines import chart_lines, spark
 from keel.reports.charts.specs import Categories, Chart, Histogram, Sparkline
 from keel.reports.page import (
+    Actions,
     Block,
     Cell,
     ColumnCard,
@@ -28,6 +29,7 @@ from keel.reports.page import (
     Figure,
     Items,
     Link,
+    Local,
     Page,
     Paragraph,
     Table,
@@ -111,7 +113,7 @@ def _block(block: Block, width: int) -> Iterator[RenderableType]:
         yield from _table(block)
     elif isinstance(block, ColumnCards):
         yield from _columns(block, width)
-    else:
+    elif isinstance(block, Details):
         yield from _details(block, width)
 
 
@@ -182,8 +184,10 @@ def _grid() -> Grid:
 def _cell(cell: Cell) -> Text:
     if isinstance(cell, Tag):
         return _tag(cell)
-    if isinstance(cell, Link):
+    if isinstance(cell, Link | Local):
         return Text(_link(cell))
+    if isinstance(cell, Actions):
+        return Text("")
     if isinstance(cell, Sparkline):
         return Text(spark(cell, width=CELL_WIDTH))
     return Text(shown(cell, CELL))
@@ -193,7 +197,9 @@ def _tag(tag: Tag) -> Text:
     return Text(shown(tag.text, NAME), style=STYLES[tag.tone])
 
 
-def _link(link: Link) -> str:
+def _link(link: Link | Local) -> str:
+    if isinstance(link, Local):
+        return shown(link.text, CELL)
     return f"{shown(link.text, CELL)}: {shown(link.href, TEXT)}" if link.href else shown(link.text, CELL)
 
 

@@ -7,7 +7,19 @@ from collections.abc import Iterator
 from keel.reports.charts.specs import Intervals, Trend
 from keel.reports.html.byte_budget import LEFT_OUT, ByteBudget
 from keel.reports.html.elements import cell, chart, facts, link, text
-from keel.reports.page import Block, Cell, ColumnCards, Command, Details, Facts, Figure, Items, Paragraph, Table
+from keel.reports.page import (
+    Actions,
+    Block,
+    Cell,
+    ColumnCards,
+    Command,
+    Details,
+    Facts,
+    Figure,
+    Items,
+    Paragraph,
+    Table,
+)
 from keel.values.texts import CELL
 
 MAX_ROWS = 500
@@ -27,7 +39,7 @@ def render(block: Block, budget: ByteBudget) -> Iterator[str | ColumnCards]:
         yield _table(block, budget)
     elif isinstance(block, Items):
         yield _items(block, budget)
-    else:
+    elif not isinstance(block, Actions):
         yield budget.take(_simple(block))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from keel.reports.charts import svg
 from keel.reports.numbers import count, number
-from keel.reports.page import Cell, Fact, Link, Tag, Tone
+from keel.reports.page import Actions, Cell, Fact, Link, Local, Tag, Tone
 from keel.values.texts import CELL, NAME, TEXT, is_web_address, shown
 
 if TYPE_CHECKING:
@@ -31,9 +31,11 @@ def tag(value: Tag) -> str:
     return f'<span class="tag {value.tone}">{text(value.text, NAME)}</span>'
 
 
-def link(value: Link) -> str:
+def link(value: Link | Local) -> str:
     """Return a link, or its text and address where the address is none of the web."""
     words = text(value.text, CELL)
+    if isinstance(value, Local):
+        return words
     if not is_web_address(value.href):
         return f"{words} ({text(value.href, CELL)})" if value.href else words
     return f'<a href="{escape(value.href)}" rel="noopener noreferrer">{words}</a>'
@@ -45,8 +47,10 @@ def cell(value: Cell) -> str:
         return text(value, CELL)
     if isinstance(value, Tag):
         return tag(value)
-    if isinstance(value, Link):
+    if isinstance(value, Link | Local):
         return link(value)
+    if isinstance(value, Actions):
+        return ""
     return sparkline(value, "")
 
 
