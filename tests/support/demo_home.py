@@ -16,15 +16,17 @@ import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 
 from keel.store import Store
-from keel.store.database import adbc
 from keel.store.database.migrations import VERSION_TABLE
 from tests.support.paths import PROJECT
+
+if TYPE_CHECKING:
+    from keel.store.database import adbc
 
 DEMO_SECONDS = 1200
 """Longest time that the demo may take."""
@@ -69,7 +71,7 @@ def is_complete(home: Path) -> bool:
 
 
 def copy_home(to: Path) -> Path:
-    """Copy the demo's home, without its logs, and return ``to``: a ``KEEL_HOME`` to read, change and start servers on."""
+    """Copy the demo's home, without its logs, and return ``to``: a ``KEEL_HOME`` to change and start servers on."""
     shutil.copytree(demo_home(), to, ignore=shutil.ignore_patterns("logs", "running", "*.lock"))
     (to / "logs").mkdir()
     return to
