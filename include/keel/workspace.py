@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from keel.deployments.artifact_checksums import LedgerPins
 from keel.errors import ConfigError
 from keel.registry.registry import Registry
-from keel.store import Store
+from keel.store import DEFAULT_TIMEOUT, Store
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -46,12 +46,15 @@ class Workspace:
         home: Path | str | None = None,
         store_url: str | None = None,
         tracking_uri: str | None = None,
+        store_timeout: float = DEFAULT_TIMEOUT,
         environment: Mapping[str, str] | None = None,
     ) -> Workspace:
         """Open an installation.
 
         Each argument that is missing comes from the environment (``KEEL_HOME``, ``KEEL_STORE_URL``,
         ``MLFLOW_TRACKING_URI``). Without those, SQLite files under ``.keel`` in the project are used.
+
+        store_timeout: seconds to wait for a connection to the store, or for another writer in it.
 
         Raises
         ------
@@ -70,7 +73,7 @@ class Workspace:
         uri = tracking_uri or environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
         # A server stores artifacts itself; a database needs a folder for them.
         artifacts = None if uri.startswith("http") else folder / "mlartifacts"
-        store = Store.open(store_url or store_url_of(environ, folder))
+        store = Store.open(store_url or store_url_of(environ, folder), timeout=store_timeout)
         pages = environ.get("KEEL_MLFLOW_URL") or None
         return cls(folder, store, Registry(uri, artifacts=artifacts, pin=LedgerPins(store), pages=pages))
 

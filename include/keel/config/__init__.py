@@ -65,6 +65,7 @@ __all__ = [
     "get_model",
     "load_model",
     "load_models",
+    "models_folder",
     "read_models",
 ]
 
@@ -222,7 +223,7 @@ def read_models(
     with this function, works on the valid ones, and names the errors.
     """
     environ = os.environ if environment is None else environment
-    root = Path(folder or environ.get("KEEL_MODELS_FOLDER") or MODELS_FOLDER)
+    root = Path(folder or models_folder(environ))
     models: dict[str, ModelConfig] = {}
     broken: list[ConfigError] = []
     if folder is None and environ.get("KEEL_MODELS_FOLDER") and not root.is_dir():
@@ -237,6 +238,12 @@ def read_models(
             broken.append(error)
     folders = {path.parent.name for path in root.glob("*/model.yaml")}
     return models, broken + _unknown_variables(environ, folders | models.keys())
+
+
+def models_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """Return the folder with a subfolder for each model: that of ``KEEL_MODELS_FOLDER``, else the project's."""
+    environ = os.environ if environment is None else environment
+    return Path(environ.get("KEEL_MODELS_FOLDER") or MODELS_FOLDER)
 
 
 def get_model(name: str, folder: Path | str | None = None) -> ModelConfig:

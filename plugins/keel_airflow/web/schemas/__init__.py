@@ -1,0 +1,1 @@
+"""What requests hold and answers return, a module a subject."""
