@@ -24,6 +24,7 @@ from keel.reports.page import (
     Paragraph,
     Table,
     Tag,
+    without_actions,
 )
 from keel.values.texts import CELL, NAME, TEXT, is_web_address, shown
 
@@ -84,6 +85,7 @@ def _block(block: Block) -> Iterator[str]:
         yield safe(block.sentence)
         yield _code(chart_lines(block.chart))
     elif isinstance(block, Table):
+        block = without_actions(block, None)
         yield safe(block.caption, CELL)
         if block.head:
             rows = [[_cell(value) for value in row] for row in block.rows[:MAX_ROWS]]

@@ -5,7 +5,8 @@ All texts are plain: a renderer escapes them. No chart is without a sentence.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
@@ -154,6 +155,27 @@ class Table:
     """Columns that are aligned to the right."""
     wide: bool = False
     """Whether it may be wider than a phone, and scrolls there."""
+
+
+def without_actions(table: Table, may: Callable[[str], bool] | None) -> Table:
+    """Return a table without the columns in which there is only what a reader may not do.
+
+    may: whether the reader may run a DAG. None: nothing can be done where the table is shown.
+    """
+
+    def is_kept(column: int) -> bool:
+        cells = [row[column] for row in table.rows if column < len(row)]
+        found = [cell for cell in cells if isinstance(cell, Actions)]
+        if not found or any(cell != "" for cell in cells if not isinstance(cell, Actions)):
+            return True
+        return may is not None and any(not each.dag_id or may(each.dag_id) for cell in found for each in cell.actions)
+
+    kept = [i for i in range(len(table.head)) if is_kept(i)]
+    if len(kept) == len(table.head):
+        return table
+    rows = tuple(tuple(row[i] for i in kept if i < len(row)) for row in table.rows)
+    numeric = tuple(kept.index(i) for i in table.numeric if i in kept)
+    return replace(table, head=tuple(table.head[i] for i in kept), rows=rows, numeric=numeric)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from keel.reports.page import (
     Table,
     Tag,
     Tone,
+    without_actions,
 )
 from keel.values.texts import CELL, NAME, TEXT, shown, to_ascii
 
@@ -134,6 +135,7 @@ def _facts(facts: tuple[Fact, ...]) -> RenderableType:
 
 
 def _table(block: Table) -> Iterator[RenderableType]:
+    block = without_actions(block, None)
     grid = _grid()
     for i, title in enumerate(block.head):
         grid.add_column(Text(shown(title, CELL)), justify="right" if i in block.numeric else "left")

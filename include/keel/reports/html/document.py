@@ -6,14 +6,16 @@ import base64
 import hashlib
 from functools import cache
 from html import escape
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from keel.reports.charts.style import DARK, LIGHT, RULES
-from keel.reports.html import blocks, columns
+from keel.reports.html import assets, blocks, columns
 from keel.reports.html.byte_budget import LEFT_OUT, ByteBudget, byte_count
 from keel.reports.html.elements import facts, tag, text
 from keel.reports.page import ColumnCards, Page
 from keel.values.texts import CELL, NAME
+
+if TYPE_CHECKING:
+    from keel.reports.html.live import Live
 
 MAX_BYTES = 1_000_000
 """Of a document in UTF-8."""
@@ -61,11 +63,17 @@ def _document(page: Page, size: int, extra_head: str) -> str:
         f'<meta name="color-scheme" content="light dark">\n{extra_head}'
         f"<title>{text(page.title, NAME)}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n"
     )
-    footer = "".join(f"<p>{text(line, CELL)}</p>" for line in page.footer[:MAX_FACTS])
-    end = f"</main>\n<footer>{footer}</footer>\n<script>{script}</script>\n</body>\n</html>\n"
-    head = _head(page)
-    budget = ByteBudget(size - MARGIN - sum(map(byte_count, (start, head, end))))
-    return start + head + "".join(_sections(page, budget)) + end
+    end = f"<script>{script}</script>\n</body>\n</html>\n"
+    head, footer, sections = body(page, size - byte_count(start + end), None)
+    return f"{start}{head}{sections}</main>\n{footer}{end}"
+
+
+def body(page: Page, size: int, live: Live | None) -> tuple[str, str, str]:
+    """Return head, footer and sections of a page, of at most ``size`` bytes together."""
+    lines = "".join(f"<p>{text(line, CELL)}</p>" for line in page.footer[:MAX_FACTS])
+    head, footer = _head(page), f"<footer>{lines}</footer>\n"
+    budget = ByteBudget(size - MARGIN - byte_count(head + footer))
+    return head, footer, "".join(_sections(page, budget, live))
 
 
 def _head(page: Page) -> str:
@@ -78,7 +86,7 @@ def _head(page: Page) -> str:
     )
 
 
-def _sections(page: Page, budget: ByteBudget) -> list[str]:
+def _sections(page: Page, budget: ByteBudget, live: Live | None) -> list[str]:
     """Return all sections: first what surrounds the columns, then the columns in the space that is left."""
     pieces: list[str | ColumnCards] = []
     outer = ByteBudget(budget.left)
@@ -93,7 +101,7 @@ def _sections(page: Page, budget: ByteBudget) -> list[str]:
             break
         pieces.append(title)
         for block in section.blocks[:MAX_BLOCKS]:
-            pieces += blocks.render(block, outer)
+            pieces += blocks.render(block, outer, live)
         pieces.append("\n</section>\n")
     inner = ByteBudget(outer.left + reserved)
     wanted = sum(isinstance(piece, ColumnCards) for piece in pieces)
@@ -112,10 +120,7 @@ def _sections(page: Page, budget: ByteBudget) -> list[str]:
 @cache
 def _assets() -> tuple[str, str, str]:
     """Return the style, the script, and the policy that allows these two and nothing else."""
-    folder = Path(__file__).parent
-    rules, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    light, dark = (":root{" + "".join(f"{k}:{v};" for k, v in colours.items()) + "}" for colours in (LIGHT, DARK))
-    style = f"{light}\n@media screen and (prefers-color-scheme: dark){{{dark}}}\n{RULES}{rules}"
+    style, script = assets.style(), assets.script()
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"

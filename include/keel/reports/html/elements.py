@@ -12,6 +12,7 @@ from keel.values.texts import CELL, NAME, TEXT, is_web_address, shown
 
 if TYPE_CHECKING:
     from keel.reports.charts.specs import Chart, Sparkline
+    from keel.reports.html.live import Live
 
 MAX_LINES = 8
 """Of a fact."""
@@ -31,26 +32,29 @@ def tag(value: Tag) -> str:
     return f'<span class="tag {value.tone}">{text(value.text, NAME)}</span>'
 
 
-def link(value: Link | Local) -> str:
-    """Return a link, or its text and address where the address is none of the web."""
+def link(value: Link | Local, live: Live | None) -> str:
+    """Return a link, or its text and address where the address is none of the web.
+
+    A link to a page of Keel's is its text where those pages are not: without ``live``.
+    """
     words = text(value.text, CELL)
     if isinstance(value, Local):
-        return words
+        return live.link(value) if live else words
     if not is_web_address(value.href):
         return f"{words} ({text(value.href, CELL)})" if value.href else words
     return f'<a href="{escape(value.href)}" rel="noopener noreferrer">{words}</a>'
 
 
-def cell(value: Cell) -> str:
+def cell(value: Cell, live: Live | None) -> str:
     """Return the content of a table's cell."""
     if isinstance(value, str):
         return text(value, CELL)
     if isinstance(value, Tag):
         return tag(value)
     if isinstance(value, Link | Local):
-        return link(value)
+        return link(value, live)
     if isinstance(value, Actions):
-        return ""
+        return live.actions(value) if live else ""
     return sparkline(value, "")
 
 
