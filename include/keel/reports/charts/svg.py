@@ -24,6 +24,8 @@ and looks best at its natural width: 320 for a column, 720 for a trend, 560 for 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from keel.reports.charts.categories import draw_categories
 from keel.reports.charts.curves import draw_curves
 from keel.reports.charts.histogram import draw_histogram
@@ -33,7 +35,13 @@ from keel.reports.charts.specs import Categories, Chart, Curves, Histogram, Inte
 from keel.reports.charts.trend import draw_trend
 
 
-def draw(chart: Chart, *, description: str, width: float | None = None) -> str:
+def draw(
+    chart: Chart,
+    *,
+    description: str,
+    width: float | None = None,
+    address: Callable[[str], str] | None = None,  # noqa: ARG001 of a heatmap's cells, which comes with the heatmap
+) -> str:
     """Return the chart as one ``svg`` element. The same chart gives the same bytes, and none raises an error.
 
     Parameters
@@ -44,6 +52,8 @@ def draw(chart: Chart, *, description: str, width: float | None = None) -> str:
         Its accessible name: the sentence that says what it shows.
     width
         Its natural width in pixels; about 340 gives a phone texts of a readable size. None: the chart's own.
+    address
+        Gives the address of a page of Keel's from its path, quoted for an attribute. None where those pages are not.
 
     """
     match chart:

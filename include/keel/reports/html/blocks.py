@@ -77,9 +77,9 @@ def _simple(block: Facts | Paragraph | Command | Figure, live: Live | None) -> s
 
 
 def _figure(block: Figure, live: Live | None) -> str:
-    drawn = chart(block.chart, block.sentence)
+    drawn = chart(block.chart, block.sentence, live=live)
     if isinstance(block.chart, Trend | Intervals):  # too broad for a phone, where its texts would be too small
-        narrow = chart(block.chart, block.sentence, PHONE)
+        narrow = chart(block.chart, block.sentence, PHONE, live)
         drawn = f'<div class="broad">{drawn}</div><div class="narrow">{narrow}</div>'
     kind = type(block.chart).__name__.lower()
     return f'<figure class="{kind}">{drawn}<figcaption>{text(block.sentence)}</figcaption></figure>'

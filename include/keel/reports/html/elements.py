@@ -70,9 +70,10 @@ def facts(values: tuple[Fact, ...]) -> str:
     return f'<ul class="facts">{"".join(map(fact, values))}</ul>' if values else ""
 
 
-def chart(value: Chart, sentence: str, width: float | None = None) -> str:
-    """Return a chart as SVG; ``sentence`` describes it to who does not see it."""
-    return svg.draw(value, description=shown(sentence, CELL), width=width)
+def chart(value: Chart, sentence: str, width: float | None = None, live: Live | None = None) -> str:
+    """Return a chart as SVG; ``sentence`` describes it to who does not see it. Its links are those of ``live``."""
+    address = live.address if live else None
+    return svg.draw(value, description=shown(sentence, CELL), width=width, address=address)
 
 
 def sparkline(value: Sparkline, sentence: str) -> str:
