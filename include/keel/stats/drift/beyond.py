@@ -11,8 +11,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scipy.special import ndtr
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -84,6 +82,8 @@ def measure_beyond(reference: Sequence[Beyond], current: Sequence[Beyond]) -> di
 
 
 def _p_value(then: Beyond, now: Beyond) -> float:
+    from scipy.special import ndtr  # slow to import, and not needed to read what is stored
+
     error = math.sqrt(then.variance / then.n + now.variance / now.n)
     move = abs(now.mean - then.mean)
     if not move:

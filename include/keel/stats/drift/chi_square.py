@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import chdtrc
 
 from keel.stats.drift.cells import CLEAR_OF_CUT, MIN_EXPECTED, pool, pool_small
 
@@ -36,6 +35,8 @@ def chi_square(
     >>> round(statistic, 4), round(p, 4), cells
     (8.3333, 0.0039, 2)
     """
+    from scipy.special import chdtrc  # slow to import, and not needed to read what is stored
+
     r, c, _ = pool_small(reference, current, cut=cut)
     if len(r) >= 2:
         statistic = chi_square_statistic(r, c)

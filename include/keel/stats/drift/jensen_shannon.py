@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import rel_entr
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -24,6 +23,8 @@ def jensen_shannon(reference: ArrayLike, current: ArrayLike) -> float:
     >>> jensen_shannon([3, 1], [6, 2])
     0.0
     """
+    from scipy.special import rel_entr  # slow to import, and not needed to read what is stored
+
     r, c = np.asarray(reference, dtype=np.float64), np.asarray(current, dtype=np.float64)
     p, q = r / r.sum(), c / c.sum()
     middle = (p + q) / 2

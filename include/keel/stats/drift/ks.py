@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import kolmogorov
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -40,6 +39,8 @@ def ks_p_value(statistic: float, n_reference: int, n_current: int) -> float:
     >>> round(ks_p_value(0.1, 1000, 500), 4)
     0.0025
     """
+    from scipy.special import kolmogorov  # slow to import, and not needed to read what is stored
+
     effective = n_reference * n_current / (n_reference + n_current)
     return float(kolmogorov(np.sqrt(effective) * statistic))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import gammaln
 
 _TAIL_WIDTH = 40.0
 """Standard deviations that are summed beyond the observed count; the rest is below 1e-300 of the sum."""
@@ -64,6 +63,8 @@ def _log_hypergeometric(
 def _log_choose(
     n: int, k: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    from scipy.special import gammaln  # slow to import, and not needed to read what is stored
+
     return gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0)
 
 
