@@ -76,10 +76,7 @@ def check_data_drift(ws: Workspace, config: ModelConfig, counted: CountedWindow)
     ``previous``, a second report compares the window with the one before it. No decision rests on that.
     """
     own, counts = _grid_and_counts(ws, config, counted)
-    grid, accepted = with_accepted(ws, counted.model, counted.version, own, counted.window)
-    report = detect(grid, counts.usable, config.drift)
-    body = with_accepted_columns(report.to_dict(), accepted)
-    stored = StoredDriftReport.from_dict({**body, "quarantined": counts.quarantined.size})
+    stored = measure_drift(ws, config, counted, own, counts)
     if "previous" in config.drift.against:
         compared = compare_with_previous(ws, config, counted.version, own, counted.window, counts)
         _store_report(ws, compared.CHECK, counted, compared, compared.sentence)
@@ -93,6 +90,16 @@ def check_data_drift(ws: Workspace, config: ModelConfig, counted: CountedWindow)
     )
 
 
+def measure_drift(
+    ws: Workspace, config: ModelConfig, counted: CountedWindow, own: ReferenceGrid, counts: WindowCounts
+) -> StoredDriftReport:
+    """Compare a window's counts with the reference of a version, and store nothing. own: the version's grid."""
+    grid, accepted = with_accepted(ws, counted.model, counted.version, own, counted.window)
+    report = detect(grid, counts.usable, config.drift)
+    body = with_accepted_columns(report.to_dict(), accepted)
+    return StoredDriftReport.from_dict({**body, "quarantined": counts.quarantined.size})
+
+
 def check_performance(ws: Workspace, config: ModelConfig, counted: CountedWindow) -> ReportRecord:
     """Check whether the version does harm, on the labels of a window that is ``target.label_delay`` earlier.
 
@@ -100,6 +107,31 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: CountedWindow
     unless it rests on labels or data that are broken.
     """
     labels = check_labels(ws, config, counted)
+    grid, counts = _grid_and_counts(ws, config, counted, counted.window.earlier(config.target.label_delay))
+    stored = measure_performance(ws, config, counted, labels, grid, counts)
+    return _store_report(ws, "performance", counted, stored, performance_sentence(stored, counts))
+
+
+def performance_sentence(report: StoredPerformanceReport, counts: WindowCounts) -> str:
+    """Return in a sentence what was measured, and what was left out."""
+    return f"{report.metric} on {report.n} labels: {report.status}.{counts.exclusion}"
+
+
+def measure_performance(
+    ws: Workspace,
+    config: ModelConfig,
+    counted: CountedWindow,
+    labels: StoredLabelsReport,
+    grid: ReferenceGrid,
+    counts: WindowCounts,
+    *,
+    keep: bool = True,
+) -> StoredPerformanceReport:
+    """Compare the version on the labels of a window with its holdout, and store no report.
+
+    counts: of the window whose labels are read, which is ``target.label_delay`` earlier. keep: whether the hourly sums
+    of labels that have arrived since are stored.
+    """
     version = counted.version
     window = counted.window.earlier(config.target.label_delay)
     predictions = ws.predictions(config)
@@ -107,9 +139,8 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: CountedWindow
         window.start, window.end, version=version, decided_before=counted.window.end, features=False
     )
     reference = ws.registry.reference(config.model, version)
-    grid, counts = _grid_and_counts(ws, config, counted, window)
     metrics = {name: Estimate(**values) for name, values in reference["metrics"].items()}
-    sums = all_sums(ws, config, version, until=window.end, decided_before=counted.window.end)
+    sums = all_sums(ws, config, version, until=window.end, decided_before=counted.window.end, keep=keep)
     metric = config.performance.metric
     alarms, explained = _harm_alarms(ws, config, counted, labels)
     report = detect_degradation(
@@ -122,7 +153,7 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: CountedWindow
         long_run=measure_long_run(metric, *sums, metrics.get(metric), config.performance),
         alarms=alarms,
     )
-    stored = StoredPerformanceReport.from_dict(
+    return StoredPerformanceReport.from_dict(
         {
             **report.to_dict(),
             "explained_alarms": [alarm.alarm_id for alarm in explained],
@@ -130,8 +161,6 @@ def check_performance(ws: Workspace, config: ModelConfig, counted: CountedWindow
             "quarantined": counts.quarantined.size,
         }
     )
-    sentence = f"{stored.metric} on {stored.n} labels: {stored.status}.{counts.exclusion}"
-    return _store_report(ws, "performance", counted, stored, sentence)
 
 
 def _harm_alarms(

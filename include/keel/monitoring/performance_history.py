@@ -12,7 +12,7 @@ sums are stored. Every number follows from them, also when the rows have expired
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -52,21 +52,27 @@ def refresh(ws: Workspace, config: ModelConfig, *, start: datetime | None = None
     Idempotent, and safe in several processes at once: sums are stored as of the revision that their hour had when its
     rows were read, and a label that arrives meanwhile keeps the hour stale. An hour whose rows expired is never stale.
     """
+    summed = 0
+    for version, hours in _stale_sums(ws, config, start, end):
+        ws.store.performance.put_hours(config.model, version, hours)
+        summed += len(hours)
+    return summed
+
+
+def _stale_sums(
+    ws: Workspace, config: ModelConfig, start: datetime | None, end: datetime | None
+) -> Iterator[tuple[int, list[tuple[datetime, int, str, int]]]]:
+    """Yield a version with (hour, n, sums, revision) of hours that labels arrived for since; nothing is stored."""
     log, metrics = ws.predictions(config), METRICS_OF_KIND[config.target.kind]
     by_version: dict[int, dict[datetime, int]] = defaultdict(dict)
     for version, hour, revision in ws.store.performance.stale(config.model, start, end):
         by_version[version][hour] = revision
-    summed = 0
     for version, revisions in by_version.items():
         for first, until in contiguous_spans(revisions):
             rows = log.labelled(first, until, version=version, exclude_quarantined=False, features=False)
             hourly = [(hour, part) for hour, part in _by_hour(rows) if hour in revisions]
             made = [(hour, Sums.measure(scored(part), sorted(metrics))) for hour, part in hourly]
-            ws.store.performance.put_hours(
-                config.model, version, [(hour, sums.n, sums.to_json(), revisions[hour]) for hour, sums in made]
-            )
-            summed += len(made)
-    return summed
+            yield version, [(hour, sums.n, sums.to_json(), revisions[hour]) for hour, sums in made]
 
 
 def _by_hour(rows: pa.Table) -> list[tuple[datetime, pa.Table]]:
@@ -202,18 +208,24 @@ def rolling(
 
 
 def all_sums(
-    ws: Workspace, config: ModelConfig, version: int, *, until: datetime, decided_before: datetime
+    ws: Workspace, config: ModelConfig, version: int, *, until: datetime, decided_before: datetime, keep: bool = True
 ) -> tuple[HourlyTable, NDArray[np.datetime64]]:
     """Return the sums of a version's labels up to an hour, and the hours, without those that are quarantined.
 
     decided_before: only quarantines count that a window with an earlier end decided on.
+    keep: whether the sums of hours that labels arrived for are stored.
     """
-    refresh(ws, config, end=until)
-    stored = ws.store.performance.get(config.model, EVER, until, version)
+    fresh: dict[datetime, str] = {}
+    if keep:
+        refresh(ws, config, end=until)
+    else:
+        for number, hours in _stale_sums(ws, config, None, until):
+            fresh.update((hour, body) for hour, _, body, _ in hours if number == version)
+    stored = {hour: body for _, hour, _, body in ws.store.performance.get(config.model, EVER, until, version)}
     quarantines = ws.store.quarantines(config.model, with_released=True, decided_before=decided_before)
     used = [
         (hour.replace(tzinfo=None), body)
-        for _, hour, _, body in stored
+        for hour, body in sorted({**stored, **fresh}.items())
         if hour_status(hour, quarantines) is not HourStatus.QUARANTINED
     ]
     return HourlyTable.read([body for _, body in used]), np.array([hour for hour, _ in used], "datetime64[s]")

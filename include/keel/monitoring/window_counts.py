@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from itertools import product
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from keel.grid.counts import Counts
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from keel.workspace import Workspace
 
 
+NONE: Mapping[datetime, Counts] = MappingProxyType({})
 MAX_GAP = timedelta(hours=12)
 """Broken hours less than this apart are one span. It is longer than a quiet night, and short enough that one broken row
 on Monday and a break on Friday do not quarantine the days between them."""
@@ -61,6 +63,22 @@ def count_dirty_hours(ws: Workspace, config: ModelConfig, version: int, dirty: M
         predictions.mark_counted(version, [(hour, dirty[hour]) for hour in new])
         rows += sum(counts.n for counts in new.values())
     return NewCounts(len(dirty), rows)
+
+
+def count_uncounted(
+    ws: Workspace, config: ModelConfig, version: int, grid: ReferenceGrid, window: Window
+) -> dict[datetime, Counts]:
+    """Count the hours of a window that have uncounted rows, and store nothing. Raises as `count_dirty_hours` does."""
+    predictions = ws.predictions(config)
+    require_features(config, version, grid.features)
+    dirty = {
+        hour for number, hour, _ in predictions.dirty_hours(window.end) if number == version and hour >= window.start
+    }
+    found: dict[datetime, Counts] = {}
+    for start, end in contiguous_spans(dirty):
+        hourly = count_hours(grid, predictions.read(start, end, version))
+        found.update((hour, counts) for hour, counts in hourly.items() if hour in dirty)
+    return found
 
 
 def contiguous_spans(hours: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
@@ -134,15 +152,17 @@ def window_counts(
     *,
     decided_before: datetime,
     about: str | None = DATA,
+    uncounted: Mapping[datetime, Counts] = NONE,
 ) -> WindowCounts:
     """Add up a window from its hourly counts, without the hours that earlier windows quarantined.
 
+    uncounted: counts that are not stored (`count_uncounted`), in place of the stored ones of their hours.
     about: what the quarantines are about that count; None: all, for a check that needs labels.
     decided_before: the end of the window that is checked. Only windows that ended before it count as earlier, so that
     a window's own quarantine changes nothing when the window is checked again.
     """
     sums = {status: SummedHours(0, Counts.zero(grid)) for status in HourStatus}
-    for _, counts, status in hourly_counts(ws, config, version, grid, window, decided_before, about):
+    for _, counts, status in hourly_counts(ws, config, version, grid, window, decided_before, about, uncounted):
         sums[status] = SummedHours(sums[status].hours + 1, sums[status].counts + counts)
     return WindowCounts(sums[HourStatus.NORMAL], sums[HourStatus.QUARANTINED], sums[HourStatus.RELEASED])
 
@@ -179,11 +199,17 @@ def hourly_counts(
     window: Window,
     decided_before: datetime,
     about: str | None = DATA,
+    uncounted: Mapping[datetime, Counts] = NONE,
 ) -> Iterator[tuple[datetime, Counts, HourStatus]]:
-    """Yield a window's hours that have rows, in order of time, each with its counts and status."""
+    """Yield a window's hours that have rows, in order of time, each with its counts and status.
+
+    uncounted: see `window_counts`.
+    """
     quarantines = ws.store.quarantines(config.model, about=about, decided_before=decided_before, with_released=True)
-    for hour, payload in ws.store.counts.get(config.model, version, grid.grid_id, window.start, window.end):
-        yield hour, Counts.from_bytes(payload), hour_status(hour, quarantines)
+    stored = dict(ws.store.counts.get(config.model, version, grid.grid_id, window.start, window.end))
+    for hour in sorted(stored.keys() | uncounted.keys()):
+        counts = uncounted[hour] if hour in uncounted else Counts.from_bytes(stored[hour])
+        yield hour, counts, hour_status(hour, quarantines)
 
 
 def hour_status(hour: datetime, quarantines: Sequence[Mapping[str, Any]]) -> HourStatus:

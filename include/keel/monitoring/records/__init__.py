@@ -3,6 +3,7 @@
 Importing them loads no numerical library, so that operators may use them when DAG files are parsed.
 """
 
+from keel.monitoring.records.answers import DriftAnswer, PerformanceAnswer
 from keel.monitoring.records.base import DataSlice, JsonObject, Record, Span, Time, WindowField
 from keel.monitoring.records.checks import (
     AcceptedReference,
@@ -57,6 +58,7 @@ __all__ = [
     "CountedWindow",
     "DataSlice",
     "DecisionRecord",
+    "DriftAnswer",
     "DriftReportRecord",
     "Evidence",
     "ExperimentDecision",
@@ -71,6 +73,7 @@ __all__ = [
     "MonitorKind",
     "MonitorStatus",
     "Outcome",
+    "PerformanceAnswer",
     "ProbationDecision",
     "PromotionRequest",
     "ReconcileRecord",
