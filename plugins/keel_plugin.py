@@ -21,6 +21,11 @@ class KeelPlugin(AirflowPlugin):
         return registration.fastapi_apps()
 
     @cached_property
+    def fastapi_root_middlewares(self) -> list[Any]:
+        """What lets the apps answer at their bare paths."""
+        return registration.root_middlewares()
+
+    @cached_property
     def external_views(self) -> list[Any]:
         """The links to the pages."""
         return registration.external_views()

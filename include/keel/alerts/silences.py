@@ -136,6 +136,12 @@ def covering(alert: Alert, silences: Sequence[Silence], at: datetime) -> Silence
     return max(found, key=lambda each: each.until, default=None)
 
 
+def silenced(alerts: Iterable[Alert], silences: Sequence[Silence], at: datetime) -> list[Alert]:
+    """Return alerts, each with the silence that covers it at a time: a person may have made or ended one since."""
+    found = ((each, covering(each, silences, at) if each.is_open else None) for each in alerts)
+    return [each.model_copy(update={"silenced_by": one.silence_id if one else None}) for each, one in found]
+
+
 def covered(alert: Alert, others: Iterable[Alert], silences: Sequence[Silence], at: datetime) -> Alert:
     """Return an alert with what keeps it from being told at a time. One that is over keeps what it had.
 

@@ -28,7 +28,10 @@ def drift_app() -> FastAPI:
 
 def models_app() -> FastAPI:
     """Return the app at ``/models``: versions, deployments, experiments and alerts."""
-    return guarded("Keel: models", [])
+    from keel_airflow.web.routes import alerts, deployments, experiments, models, versions
+
+    subjects = (models, versions, deployments, experiments, alerts)
+    return guarded("Keel: models", [subject.router for subject in subjects])
 
 
 def page_app() -> FastAPI:

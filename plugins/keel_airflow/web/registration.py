@@ -2,34 +2,63 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
 log = logging.getLogger(__name__)
+
+MOUNTED = (("drift", "/drift"), ("models", "/models"), ("pages", "/keel"))
+"""Names of the apps, and below which path Airflow mounts each."""
 
 SOURCE = "keel_airflow.web"
 """Under which the page of Airflow's plugins shows that the endpoints and pages are missing."""
 
 
 def fastapi_apps() -> list[dict[str, Any]]:
-    """Return the apps that Airflow mounts, whole, or none of them.
+    """Return the apps that Airflow mounts: all of them whole, or in the place of each one that answers 503.
 
-    An error must not stop Airflow's own API server, nor leave one app without another. It is logged, and Airflow's page
-    of plugins names it.
+    An error must not stop Airflow's own API server, nor leave one app without another, nor let Airflow answer in the
+    place of one. It is logged, and Airflow's page of plugins names it.
     """
     try:
         from keel_airflow.web.apps import drift_app, models_app, page_app
 
-        return [
-            {"name": "Keel: drift", "url_prefix": "/drift", "app": drift_app()},
-            {"name": "Keel: models", "url_prefix": "/models", "app": models_app()},
-            {"name": "Keel: pages", "url_prefix": "/keel", "app": page_app()},
-        ]
+        apps: tuple[ASGIApp, ...] = (drift_app(), models_app(), page_app())
     except Exception as error:
         log.exception("Keel's endpoints and pages are missing: they cannot be imported")
         _report(error)
-        return []
+        apps = (Missing(), Missing(), Missing())
+    return [
+        {"name": f"Keel: {name}", "url_prefix": prefix, "app": app}
+        for (name, prefix), app in zip(MOUNTED, apps, strict=True)
+    ]
+
+
+class Missing:
+    """An app that answers every request with 503: Keel's cannot be imported. It says nothing of why."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        detail = "Keel's endpoints are missing: Airflow's page of plugins, and the API server's log, say why."
+        problem = {"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail": detail}
+        headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
+        await send({"type": "http.response.body", "body": json.dumps({**problem, "errors": []}).encode()})
+
+
+def root_middlewares() -> list[dict[str, Any]]:
+    """Return what Airflow's own app needs: the paths of Keel's apps without a slash at their end are theirs, too."""
+    from keel_airflow.web.bare_paths import BarePaths
+
+    paths = {"endpoints": ("/drift", "/models"), "pages": ("/keel",)}
+    return [{"name": "Keel: paths", "middleware": BarePaths, "args": [], "kwargs": paths}]
 
 
 def external_views() -> list[dict[str, Any]]:

@@ -120,13 +120,11 @@ def subject_of(ws: Workspace, message_id: str) -> str:
 
 def silenced_now(ws: Workspace, alerts: Sequence[Alert]) -> list[Alert]:
     """Return alerts with the silence that covers each: since its last check a person may have made or ended one."""
-    from keel.alerts.silences import covering, silences
+    from keel.alerts.silences import silenced, silences
     from keel.window import now_utc
 
     now = now_utc()
-    known = silences(ws.store, None, now)
-    found = ((each, covering(each, known, now) if each.is_open else None) for each in alerts)
-    return [each.model_copy(update={"silenced_by": one.silence_id if one else None}) for each, one in found]
+    return silenced(alerts, silences(ws.store, None, now), now)
 
 
 def about(alert: Alert) -> str:

@@ -49,28 +49,17 @@ def compare(
 ) -> None:
     """Show how two versions were compared, on a holdout or in an experiment. Nothing is compared anew."""
     from keel.config import get_model
-    from keel.errors import UnknownVersion
     from keel.reports.comparison import page
+    from keel.reports.comparison.find import find_comparison
     from keel.workspace import Workspace
 
     config = get_model(model)
     with Workspace.open() as ws:
-        stored = ws.store.reports.list(config.model, "comparison", limit=None)
+        chosen, others = find_comparison(ws.store, config.model, first, second, report)
         folder = ws.home / "reports"
-    both = {first, second}
-    found = [each for each in stored if {each["body"].get("champion"), each["body"].get("challenger")} == both]
-    chosen = next((each for each in found if report in ("", each["report_id"])), None)
-    if chosen is None:
-        ids = ", ".join(each["report_id"] for each in found)
-        raise UnknownVersion(
-            f"{config.model}: versions {first} and {second} have no comparison {report!r}; there are: {ids}"
-            if ids
-            else f"{config.model}: no comparison of versions {first} and {second} is stored; to compare a version with "
-            f"the one in production: airflow dags trigger {config.model}.promote --conf '{{\"version\": {second}}}'"
-        )
-    if len(found) > 1 and not report:
-        others = ", ".join(each["report_id"] for each in found if each is not chosen)
-        typer.echo(f"the newest of {len(found)} comparisons; the others, for --report: {others}", err=True)
+    if others and not report:
+        listed = f"the others, for --report: {', '.join(others)}"
+        typer.echo(f"the newest of {len(others) + 1} comparisons; {listed}", err=True)
     where = folder / f"{config.model}-{chosen['report_id']}.html"
     _show(page(chosen["body"]), chosen["body"], html, markdown, open_it, as_json, where)
 

@@ -68,3 +68,8 @@ StoredId = Annotated[str, Field(pattern=r"^[\x21-\x7e]+$", max_length=200)]
 """An id of a stored record: printable ASCII, so that every database takes it."""
 
 VersionNumber = Annotated[int, Field(ge=1, le=2**31 - 1, description="number of a version")]
+
+VersionName = Annotated[
+    str, Field(min_length=1, max_length=20, pattern=r"^[a-z0-9]+$", description="number or alias of a version")
+]
+"""Such as ``3``, ``production``, ``staging`` or ``previous``."""

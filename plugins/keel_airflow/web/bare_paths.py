@@ -1,0 +1,39 @@
+"""Let ``GET /models`` reach the app that is mounted at ``/models``.
+
+A mounted app answers what begins with ``/models/``. Without the slash, Airflow's own page would be the answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.responses import RedirectResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class BarePaths:
+    """Middleware of Airflow's app, which looks at the path of each request and does no more for most.
+
+    endpoints: paths that are answered as if a slash followed.
+    pages: paths that are redirected to the one with a slash, from which the addresses in a page are read.
+    """
+
+    def __init__(self, app: ASGIApp, endpoints: Collection[str], pages: Collection[str]) -> None:
+        self._app = app
+        self._endpoints, self._pages = frozenset(endpoints), frozenset(pages)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http":
+            root = scope.get("root_path", "")
+            path = scope["path"].removeprefix(root)
+            if path in self._endpoints:
+                scope = {**scope, "path": f"{scope['path']}/"}
+            elif path in self._pages:
+                await RedirectResponse(f"{root}{path}/")(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
