@@ -36,7 +36,11 @@ def models_app() -> FastAPI:
 
 def page_app() -> FastAPI:
     """Return the app at ``/keel``: the pages for people, and the OpenAPI document."""
-    return guarded("Keel: pages", [])
+    from keel_airflow.web.page import routes as pages
+
+    app = guarded("Keel: pages", [pages.router], refusal=pages.refusal)
+    pages.install(app)
+    return app
 
 
 def guarded(
