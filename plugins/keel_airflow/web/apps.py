@@ -19,26 +19,30 @@ if TYPE_CHECKING:
     from keel_airflow.web.problems import Problem
 
 
+def rest_routers() -> dict[str, list[APIRouter]]:
+    """Return the routers of the REST endpoints by the path below which Airflow mounts them."""
+    from keel_airflow.web.routes import alerts, deployments, experiments, models, reports, versions
+
+    about_models = (models, versions, deployments, experiments, alerts)
+    return {"/drift": [reports.router], "/models": [subject.router for subject in about_models]}
+
+
 def drift_app() -> FastAPI:
     """Return the app at ``/drift``: questions about drift and performance, checks, and their stored reports."""
-    from keel_airflow.web.routes import reports
-
-    return guarded("Keel: drift", [reports.router])
+    return guarded("Keel: drift", rest_routers()["/drift"])
 
 
 def models_app() -> FastAPI:
     """Return the app at ``/models``: versions, deployments, experiments and alerts."""
-    from keel_airflow.web.routes import alerts, deployments, experiments, models, versions
-
-    subjects = (models, versions, deployments, experiments, alerts)
-    return guarded("Keel: models", [subject.router for subject in subjects])
+    return guarded("Keel: models", rest_routers()["/models"])
 
 
 def page_app() -> FastAPI:
     """Return the app at ``/keel``: the pages for people, and the OpenAPI document."""
+    from keel_airflow.web import openapi
     from keel_airflow.web.page import routes as pages
 
-    app = guarded("Keel: pages", [pages.router], refusal=pages.refusal)
+    app = guarded("Keel: pages", [openapi.router, pages.router], refusal=pages.refusal)
     pages.install(app)
     return app
 

@@ -228,9 +228,8 @@ def _remedy(found: Mapping[str, Any]) -> str:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the responses of a route for the OpenAPI document: those that every route can give, and some more."""
-    every = (400, 401, 403, 422, 503)
+    """Return the problems of a route for the OpenAPI document. `keel_airflow.web.openapi` adds those of every route."""
     return {
         status: {"description": DESCRIPTIONS[status], "content": {MEDIA_TYPE: {"schema": {"$ref": SCHEMA}}}}
-        for status in sorted({*every, *statuses})
+        for status in statuses
     }

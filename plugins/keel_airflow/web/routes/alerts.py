@@ -12,7 +12,7 @@ from keel_airflow.web.schemas.alerts import Alert, Alerts, Silence
 from keel_airflow.web.schemas.common import ModelName
 from keel_airflow.web.security import CallerDep, require_read
 
-router = APIRouter(route_class=BoundedRoute)
+router = APIRouter(route_class=BoundedRoute, tags=["alerts"])
 
 MOST = 500
 """Alerts of one answer."""

@@ -13,7 +13,7 @@ from keel_airflow.web.schemas.common import ModelName, Time
 from keel_airflow.web.schemas.models import DeploymentChange, Deployments, Probation
 from keel_airflow.web.security import CallerDep, require_read
 
-router = APIRouter(route_class=BoundedRoute)
+router = APIRouter(route_class=BoundedRoute, tags=["deployments"])
 
 
 @router.get("/{model}/deployments", responses=problems.documented(404, 409))

@@ -15,7 +15,7 @@ from keel_airflow.web.security import CallerDep, require_read
 if TYPE_CHECKING:
     from keel.deployments.experiments import Experiment as Stored
 
-router = APIRouter(route_class=BoundedRoute)
+router = APIRouter(route_class=BoundedRoute, tags=["experiments"])
 
 
 @router.get("/{model}/experiments", responses=problems.documented(404, 409))

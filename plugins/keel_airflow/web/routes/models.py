@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.errors import KeelError
 
-router = APIRouter(route_class=BoundedRoute)
+router = APIRouter(route_class=BoundedRoute, tags=["models"])
 
 
 @router.get("/", responses=problems.documented())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from keel.store.report_listing import ReportHeader
     from keel.workspace import Workspace
 
-router = APIRouter(route_class=BoundedRoute)
+router = APIRouter(route_class=BoundedRoute, tags=["reports"])
 
 MOST = 500
 """Reports of one page."""

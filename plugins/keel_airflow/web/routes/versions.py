@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from keel.workspace import Workspace
 
-router = APIRouter(route_class=BoundedRoute)
+router = APIRouter(route_class=BoundedRoute, tags=["versions"])
 
 
 @router.get("/{model}/versions", responses=problems.documented(404, 409))
