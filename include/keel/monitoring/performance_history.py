@@ -2,6 +2,7 @@
 
     refresh(ws, config)                            sum the hours that new labels arrived for; the others do so first
     series(ws, config, start, end, bucket="day")   metrics of each bucket with intervals, beside the holdout's
+    stored_series(ws, config, start, end, bucket)  the configured metric, as far as it is summed
     rolling(ws, config, end=now)                   metrics of the last 24 h and 7 d of matured labels, by version
 
 A label belongs to the hour of its prediction. Sums are of all labelled rows of an hour. Quarantined hours are excluded
@@ -12,7 +13,7 @@ sums are stored. Every number follows from them, also when the rows have expired
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.workspace import Workspace
 
-__all__ = ["BUCKETS", "WINDOWS", "Bucket", "all_sums", "refresh", "rolling", "series"]
+__all__ = ["BUCKETS", "WINDOWS", "Bucket", "all_sums", "refresh", "rolling", "series", "stored_series"]
 
 Bucket = Literal["hour", "day", "week", "month"]
 BUCKETS: tuple[Bucket, ...] = ("hour", "day", "week", "month")
@@ -114,14 +115,14 @@ class _History:
                 found[begin, hour.version].append(hour)
         return dict(sorted(found.items()))
 
-    def report(self, group: Sequence[_Hour], config: ModelConfig) -> dict[str, Any]:
-        """Return the performance of one version in consecutive hours, as JSON values."""
+    def report(self, group: Sequence[_Hour], config: ModelConfig, names: Iterable[str] = ()) -> dict[str, Any]:
+        """Return the performance of one version in consecutive hours, as JSON values. names: of metrics; empty: all."""
         indexes = [each.index for each in group if each.index is not None]
         first, end = (indexes[0], indexes[-1] + 1) if indexes else (0, 0)
         whole, times = self.sums.between(first, end), self.times[first:end]
         metrics = {
             name: interval_estimate(name, whole, times).to_dict()
-            for name in sorted(METRICS_OF_KIND[config.target.kind])
+            for name in (names or sorted(METRICS_OF_KIND[config.target.kind]))
         }
         means = {f"mean_{name}": finite_or_none(whole.mean(name)) for name in COLUMNS}
         predictions, labelled = sum(each.predictions for each in group), sum(each.labelled for each in group)
@@ -183,6 +184,21 @@ def series(
             values["holdout"] = holdout_interval(holdouts[number], name)
         found.append(report)
     return found
+
+
+def stored_series(
+    ws: Workspace, config: ModelConfig, start: datetime, end: datetime, *, bucket: Bucket
+) -> list[dict[str, Any]]:
+    """Return what `series` returns, of the configured metric alone and without the holdout.
+
+    It is read from what is summed already: nothing is written, and no row and no registry is asked, so that a page can
+    show a year at once.
+    """
+    history = _history(ws, config, start, end, None)
+    return [
+        _header(begin, _end(begin, bucket), number) | history.report(group, config, (config.performance.metric,))
+        for (begin, number), group in history.groups(partial(_floor, bucket)).items()
+    ]
 
 
 def rolling(

@@ -113,6 +113,11 @@ class Canvas:
         head = f'<circle class="{classes}" cx="{at(x)}" cy="{at(y)}" r="{at(radius)}"'
         self.shapes.append(f"{head}><title>{_text(title)}</title></circle>" if title else f"{head}/>")
 
+    def group(self, shapes: str, title: str, href: str = "") -> None:
+        """Draw shapes that have one title together, and are one link where ``href``, which is quoted, is given."""
+        start, end = (f'<a href="{href}">', "</a>") if href else ("<g>", "</g>")
+        self.shapes.append(f"{start}<title>{_text(title)}</title>{shapes}{end}")
+
     def text(
         self, x: float, y: float, text: str, classes: str = "label", *, anchor: str = "start", room: float = math.inf
     ) -> None:
@@ -129,16 +134,16 @@ class Canvas:
         inside = box.left >= -1 and box.right <= self.width + 1 and box.top >= -1 and box.bottom <= self.height + 1
         return inside and not any(box.overlaps(other) for other in self.taken)
 
-    def render(self, description: str, kind: str = "") -> str:
-        """Return the SVG element with its accessible name."""
+    def render(self, description: str, kind: str = "", role: str = "img") -> str:
+        """Return the SVG element with its accessible name. role: ``group`` of one with links, which an image hides."""
         groups = [
             f'<g class="{classes}"{_anchor(anchor)}>{"".join(texts)}</g>'
             for (classes, anchor), texts in self.texts.items()
         ]
         classes = f"chart {kind}".rstrip()
         head = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="{classes}" role="img" aria-label="{_text(description)}" '
-            f'viewBox="0 0 {at(self.width)} {at(self.height)}">'
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="{classes}" role="{role}" '
+            f'aria-label="{_text(description)}" viewBox="0 0 {at(self.width)} {at(self.height)}">'
         )
         return head + "".join(self.shapes) + "".join(groups) + "</svg>"
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from keel.reports.charts.bars import bars, sparkline, together, up_to
-from keel.reports.charts.specs import Bar, Categories, Chart, Curves, Histogram, Intervals, Point, Sparkline, Trend
+from keel.reports.charts.specs import (
+    Bar,
+    Categories,
+    Chart,
+    Curves,
+    Heatmap,
+    Histogram,
+    Intervals,
+    Point,
+    Sparkline,
+    Trend,
+)
 from keel.reports.numbers import number, share, signed
 from keel.values.texts import NAME, shown
 
@@ -27,6 +38,8 @@ def chart_lines(chart: Chart, *, reference: str = "reference", current: str = "w
         return list(_intervals(chart))
     if isinstance(chart, Sparkline):
         return [spark(chart, width=WIDTH)]
+    if isinstance(chart, Heatmap):
+        return list(_heatmap(chart))
     return list(_curves(chart))
 
 
@@ -103,3 +116,14 @@ def _curves(chart: Curves) -> Iterator[str]:
     for curve in chart.curves:
         line = bars(curve.y, width=WIDTH)
         yield f"{shown(curve.label, 24):<{width}}  {line}"
+
+
+def _heatmap(chart: Heatmap) -> Iterator[str]:
+    """Yield a line for each row, a character a check, full where the darkest shade is."""
+    width = max((len(shown(name, 24)) for name in chart.rows[:MAX_LINES]), default=0)
+    for name, cells in zip(chart.rows[:MAX_LINES], chart.cells, strict=False):
+        yield f"{shown(name, 24):<{width}}  {up_to([cell.value if cell else None for cell in cells], 1.0, width=WIDTH)}"
+    if len(chart.rows) > MAX_LINES:
+        yield f"and {len(chart.rows) - MAX_LINES} more"
+    if chart.columns and chart.rows:
+        yield f"{'':<{width}}  {chart.columns[0]:%Y-%m-%d} to {chart.columns[-1]:%Y-%m-%d}"

@@ -163,4 +163,34 @@ class Curves:
     """Whether both axes are [0, 1] and the diagonal is drawn."""
 
 
-Chart: TypeAlias = Histogram | Categories | Trend | Sparkline | Intervals | Curves
+@dataclass(frozen=True)
+class HeatCell:
+    """What one check said of one column."""
+
+    value: float | None
+    """How much has changed, in [0, 1]; None where it was not measured."""
+    title: str
+    """Shown where the pointer rests, and read to who does not see it."""
+    path: str = ""
+    """Of the page of Keel's that it opens, as of `keel.reports.page.Local`."""
+    marked: bool = False
+    """Whether the column has drifted."""
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """How much each column has changed at each time: a row a column, the oldest time first."""
+
+    name: str
+    rows: tuple[str, ...]
+    columns: tuple[datetime, ...]
+    """The time of each check. They stand beside each other at the same distance, whatever lies between them."""
+    cells: tuple[tuple[HeatCell | None, ...], ...]
+    """By row and column; None where the check did not have the column."""
+    legend: str
+    """What the darkest shade stands for."""
+    marks: tuple[Mark, ...] = ()
+    """Such as another version, from which on the columns are compared with its own training rows."""
+
+
+Chart: TypeAlias = Histogram | Categories | Trend | Sparkline | Intervals | Curves | Heatmap

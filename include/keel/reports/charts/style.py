@@ -11,6 +11,7 @@ LIGHT = {
     "--fg": "#1c2330",
     "--dim": "#566071",
     "--line": "#dfe4ea",
+    "--heat": "#edf1f5",
     "--ref": "#b4bfcf",
     "--ref-line": "#6c7a8f",
     "--cur": "#0b5cad",
@@ -25,6 +26,7 @@ DARK = {
     "--fg": "#e8edf3",
     "--dim": "#9aa6b5",
     "--line": "#2a3442",
+    "--heat": "#1c2530",
     "--ref": "#4c5c73",
     "--ref-line": "#8a99ad",
     "--cur": "#6db3ff",
@@ -51,6 +53,11 @@ RULES = """\
 .chart .s2{stroke:var(--s2);stroke-width:2;stroke-dasharray:10 3}
 .chart .s3{stroke:var(--s3);stroke-width:2;stroke-dasharray:2 3}
 .chart .s4{stroke:var(--s4);stroke-width:2;stroke-dasharray:10 3 2 3}
+.chart rect{rx:2px}.chart .h0{fill:var(--heat)}
+.chart .h1,.chart .h2,.chart .h3,.chart .h4,.chart .h5{fill:var(--cur)}
+.chart .h1{fill-opacity:.2}.chart .h2{fill-opacity:.36}.chart .h3{fill-opacity:.54}.chart .h4{fill-opacity:.76}
+.chart .hn{fill:none;stroke:var(--ref);stroke-dasharray:2 2}.chart .hm{fill:var(--bg)}
+.chart a:hover rect,.chart a:focus-visible rect{stroke:var(--fg);stroke-width:2}.chart a{outline:0}
 .chart.spark{display:inline-block;width:96px;height:20px;vertical-align:middle}
 .chart.spark .cur{stroke-width:1.5}.chart.spark .level{stroke-dasharray:2 2;stroke:var(--dim)}
 """

@@ -14,12 +14,14 @@ level       a baseline, a limit or a diagonal, dashed
 mark        a vertical line at the time of an event
 axis, grid  the axis, and lines at its ticks
 cut         the break in a bar that is taller than the plot
+h0 to h5    cells of a heatmap, the darker the more has changed; ``hn`` not measured; ``hm`` the dot of a drift
 label       a text of an axis; ``small`` beside it in a smaller size, ``note`` on the plot with a halo
 name        the name of a category, row or series
 =========== ===========================================================================================
 
 `keel.reports.charts.style` has the rules, with the variables that a page defines. A drawing is as wide as its container
-and looks best at its natural width: 320 for a column, 720 for a trend, 560 for intervals, 380 for curves.
+and looks best at its natural width: 320 for a column, 720 for a trend, 960 for a heatmap, 560 for intervals, 380 for
+curves.
 """
 
 from __future__ import annotations
@@ -28,10 +30,11 @@ from collections.abc import Callable
 
 from keel.reports.charts.categories import draw_categories
 from keel.reports.charts.curves import draw_curves
+from keel.reports.charts.heatmap import draw_heatmap
 from keel.reports.charts.histogram import draw_histogram
 from keel.reports.charts.intervals import draw_intervals
 from keel.reports.charts.sparkline import draw_sparkline
-from keel.reports.charts.specs import Categories, Chart, Curves, Histogram, Intervals, Sparkline, Trend
+from keel.reports.charts.specs import Categories, Chart, Curves, Heatmap, Histogram, Intervals, Sparkline, Trend
 from keel.reports.charts.trend import draw_trend
 
 
@@ -40,7 +43,7 @@ def draw(
     *,
     description: str,
     width: float | None = None,
-    address: Callable[[str], str] | None = None,  # noqa: ARG001 of a heatmap's cells, which comes with the heatmap
+    address: Callable[[str], str] | None = None,
 ) -> str:
     """Return the chart as one ``svg`` element. The same chart gives the same bytes, and none raises an error.
 
@@ -69,3 +72,5 @@ def draw(
             return draw_curves(chart, description, width)
         case Sparkline():
             return draw_sparkline(chart, description)
+        case Heatmap():
+            return draw_heatmap(chart, description, width, address)

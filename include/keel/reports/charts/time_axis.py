@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import calendar
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from keel.reports.charts.canvas import width_of
@@ -98,3 +98,20 @@ def pad_times(start: float, end: float) -> tuple[float, float]:
     """Return a range a little wider than [start, end], so that no point lies on an edge."""
     around = 0.03 * (end - start) or timedelta(days=1).total_seconds()
     return max(start - around, _FIRST), min(end + around, _LAST)
+
+
+def times_named(times: Sequence[datetime]) -> list[str]:
+    """Return a short name of each time in order: its day, with the year where it is the first or a new one.
+
+    The time of day is there where a neighbour is of the same day.
+
+    >>> times_named([datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 1, 2, 6, tzinfo=UTC)])
+    ['1 Jan 2013', '2 Jan']
+    """
+    days = [_utc(seconds(time)) for time in times]
+    names = []
+    for i, day in enumerate(days):
+        name = _day_label(day, year=i == 0 or day.year != days[i - 1].year)
+        neighbours = [days[j].date() for j in (i - 1, i + 1) if 0 <= j < len(days)]
+        names.append(f"{name} {day:%H:%M}" if day.date() in neighbours else name)
+    return names

@@ -149,7 +149,7 @@ def collect(
     if acted:
         decision, outcome = decided(ws, config.model, version, window, decision, outcome)
     rows = list(ledger.entries(ws.store, config.model))
-    charts, without_charts = _charts(ws, config, version, window, drift)
+    charts, without_charts = charts_of(ws, config, version, window, drift)
     series, without_series = _series(ws, config, window, performance)
     comparison = storage.read_comparison(ws, config.model, outcome.report_id) if outcome else None
     return replace(
@@ -251,10 +251,15 @@ def _decisions_of(row: Entry) -> set[str]:
     return {str(each) for each in (evidence.get("decision_id"), tags.get("keel.decision_id")) if each}
 
 
-def _charts(
-    ws: Workspace, config: ModelConfig, version: int, window: Window, drift: StoredDriftReport | None
+def charts_of(
+    ws: Workspace,
+    config: ModelConfig,
+    version: int,
+    window: Window,
+    drift: StoredDriftReport | None,
+    names: Sequence[str] | None = None,
 ) -> tuple[Mapping[str, Histogram | Categories], str]:
-    """Return a chart per column, or why there are none."""
+    """Return a chart per column, or why there are none. names: of the columns; None: the worst that a page draws."""
     if drift is None:
         return {}, ""
     from keel.monitoring.window_counts import window_counts
@@ -276,7 +281,7 @@ def _charts(
     from keel.reports.html.columns import MAX_DRAWN
 
     known = {column.name for column in grid.columns}
-    names = [name for name in ranked_names(drift) if name in known]
+    names = [name for name in (ranked_names(drift) if names is None else names) if name in known]
     compared = _as_compared(ws, config, version, grid, drift, window)
     return distributions(compared, counts, names=names[:MAX_DRAWN]), ""
 

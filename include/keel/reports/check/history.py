@@ -127,7 +127,7 @@ def measured_series(ws: Workspace, config: ModelConfig, until: Window) -> tuple[
 
     bucket, length = bucket_of(until)
     found = series(ws, config, until.end - (LENGTH + 6) * length, until.end, bucket=bucket)
-    measured = [_measured(part) for part in found if part["metric"] in part["metrics"]]
+    measured = [measured_of(part) for part in found if part["metric"] in part["metrics"]]
     return tuple(each for each in measured if each.n)
 
 
@@ -140,11 +140,12 @@ def measured_window(
     if performance is None or not performance.n:
         return None
     parts = rolling(ws, config, end=window.end, windows=[window.end - window.start])
-    found = [_measured(part) for part in parts if part["version"] == version]
+    found = [measured_of(part) for part in parts if part["version"] == version]
     return next((each for each in found if each.n == performance.n), None)
 
 
-def _measured(part: Mapping[str, Any]) -> Measured:
+def measured_of(part: Mapping[str, Any]) -> Measured:
+    """Return a part of `keel.monitoring.performance_history.series` as the configured metric measures it."""
     values = part["metrics"][part["metric"]]
     holdout = values.get("holdout") or {}
     return Measured(
@@ -184,5 +185,5 @@ def version_series(ws: Workspace, config: ModelConfig, version: int) -> tuple[Me
     span = times[1] - times[0]
     bucket: Bucket = "day" if span <= LENGTH * DAY else "week" if span <= 7 * LENGTH * DAY else "month"
     found = series(ws, config, floor_hour(times[0]), ceil_hour(times[1]) + HOUR, bucket=bucket, version=version)
-    measured = [_measured(part) for part in found if part["metric"] in part["metrics"]]
+    measured = [measured_of(part) for part in found if part["metric"] in part["metrics"]]
     return tuple(each for each in measured if each.n)

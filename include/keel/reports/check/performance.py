@@ -203,7 +203,7 @@ def _trend(data: CheckData) -> list[Block]:
     chart = Trend(
         name=name,
         points=points_of(most),
-        levels=tuple(_levels(most, metric, limit)),
+        levels=tuple(levels_of(most, metric, limit)),
         marks=marks,
         label="in production",
         others=tuple((f"version {version}", points_of(parts)) for version, parts in others.items()),
@@ -248,8 +248,8 @@ def most_answered(series: Sequence[Measured]) -> tuple[list[Measured], dict[int,
     return list(most.values()), {version: others[version] for version in sorted(shown)}
 
 
-def _levels(series: Sequence[Measured], metric: str, limit: float) -> list[Level]:
-    """Return each version's baseline and limit, for as long as it answered."""
+def levels_of(series: Sequence[Measured], metric: str, limit: float) -> list[Level]:
+    """Return each version's baseline and limit, for as long as it answered. limit: the tolerated degradation."""
     levels = []
     for version in dict.fromkeys(part.version for part in series):
         parts = [part for part in series if part.version == version]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from keel.reports.charts.specs import Intervals, Trend
+from keel.reports.charts.specs import Heatmap, Intervals, Trend
 from keel.reports.html.byte_budget import LEFT_OUT, ByteBudget
 from keel.reports.html.elements import cell, chart, facts, link, text
 from keel.reports.page import (
@@ -78,7 +78,9 @@ def _simple(block: Facts | Paragraph | Command | Figure, live: Live | None) -> s
 
 def _figure(block: Figure, live: Live | None) -> str:
     drawn = chart(block.chart, block.sentence, live=live)
-    if isinstance(block.chart, Trend | Intervals):  # too broad for a phone, where its texts would be too small
+    if isinstance(
+        block.chart, Trend | Intervals | Heatmap
+    ):  # too broad for a phone, where its texts would be too small
         narrow = chart(block.chart, block.sentence, PHONE, live)
         drawn = f'<div class="broad">{drawn}</div><div class="narrow">{narrow}</div>'
     kind = type(block.chart).__name__.lower()

@@ -44,12 +44,12 @@ def page(evaluation: Report, outcome: Report | None = None) -> Page:
     return Page(
         title=f"{plan['model']}: {plan['experiment_id']}",
         eyebrow=" · ".join(_about(report)),
-        headline=_headline(report, ended),
+        headline=headline(report, ended),
         tag=TAGS.get(ended, Tag(ended.replace("_", " "))),
         lead=with_full_stop(lead.removeprefix(f"{plan['experiment_id']}: ")),
-        facts=(_difference(report), _losses(report), _outcomes(report), _next(report, ended)),
+        facts=(improvement(report), _losses(report), outcomes(report), _next(report, ended)),
         sections=(
-            _better(report),
+            difference(report),
             _arms(report),
             *_validity(report),
             Section("What it must show, and when it ends", tuple(_rules(report))),
@@ -72,7 +72,8 @@ def _about(report: Report) -> Iterator[str]:
     yield numbers.span(plan["started_at"], report.get("decided_at") or report["matured_until"])
 
 
-def _headline(report: Report, ended: str) -> str:
+def headline(report: Report, ended: str) -> str:
+    """Return the result in one sentence. ended: the outcome; ``running`` without one."""
     plan = report["plan"]
     new, old = f"Version {plan['challenger']}", f"version {plan['champion']}"
     match ended:
@@ -97,7 +98,8 @@ def _headline(report: Report, ended: str) -> str:
     return with_full_stop(f"The experiment ended: {ended.replace('_', ' ')}")
 
 
-def _difference(report: Report) -> Fact:
+def improvement(report: Report) -> Fact:
+    """Return the improvement between its bounds."""
     gain, lower, upper = (report.get(name) for name in ("improvement", "lower_bound", "upper_bound"))
     value, least, most = numbers.signs(gain, lower, upper)
     if lower is None or gain is None:
@@ -117,7 +119,8 @@ def _losses(report: Report) -> Fact:
     return Fact(now, (f"mean {report['loss']} of version {plan['challenger']}", f"version {plan['champion']}: {was}"))
 
 
-def _outcomes(report: Report) -> Fact:
+def outcomes(report: Report) -> Fact:
+    """Return how many outcomes were evaluated, of how many."""
     plan = report["plan"]
     most = plan.get("max_outcomes", plan.get("max_n"))
     lines = ("outcomes evaluated",) if most is None else ("outcomes evaluated", f"of at most {most:,}")
@@ -136,7 +139,8 @@ def _next(report: Report, ended: str) -> Fact:
     return Fact(f"Version {plan['champion']} stays", ("nothing to do",))
 
 
-def _better(report: Report) -> Section:
+def difference(report: Report) -> Section:
+    """Return the section with the difference, its bounds, and both over time."""
     gain, lower, upper = (report.get(name) for name in ("improvement", "lower_bound", "upper_bound"))
     plan, margin = report["plan"], report["margin"]
     name = f"improvement of version {plan['challenger']} over version {plan['champion']}"

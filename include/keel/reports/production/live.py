@@ -66,9 +66,9 @@ def page(status: LiveStatus, now: datetime, *, drawn: bool = False) -> Page:
     drawn: with a chart of the trajectories with the most evidence. The table draws each of them in a line.
     """
     sections = [
-        Section("Open alarms", tuple(_alarms(status))),
-        Section("Evidence against the bound", tuple(_evidence(status, drawn))),
-        Section("What is promised", tuple(_promise(status))),
+        Section("Open alarms", tuple(alarms(status))),
+        Section("Evidence against the bound", tuple(evidence(status, drawn))),
+        Section("What is promised", tuple(promise(status))),
         Section("Judged alarms", tuple(_judged(status))),
         Section("What to do", tuple(_to_do(status))),
     ]
@@ -162,7 +162,8 @@ def _facts(status: LiveStatus, now: datetime) -> Iterator[Fact]:
         yield Fact(f"{numbers.duration(ago)} ago", ("the last block was evaluated",))
 
 
-def _alarms(status: LiveStatus) -> Iterator[Block]:
+def alarms(status: LiveStatus) -> Iterator[Block]:
+    """Yield the open alarms one by one, with what follows of each."""
     for each in status.alarms[:ALARMS]:
         yield Paragraph(with_full_stop(each.alarm.sentence))
         yield Items(tuple(_about_alarm(each)))
@@ -183,7 +184,8 @@ def _about_alarm(each: AlarmStatus) -> Iterator[str]:
     yield f"A run of {check} judges the rows since then and closes the alarm."
 
 
-def _evidence(status: LiveStatus, drawn: bool) -> Iterator[Block]:
+def evidence(status: LiveStatus, drawn: bool) -> Iterator[Block]:
+    """Yield each monitor's evidence beside its bound, the worst first. drawn: with a chart of those with the most."""
     ordered = worst_first(status)
     if not ordered:
         return
@@ -236,7 +238,8 @@ def _fewer(values: list[float | None]) -> tuple[float | None, ...]:
     return (*greatest(values[:-1], CELL_POINTS - 1), *values[-1:])
 
 
-def _promise(status: LiveStatus) -> Iterator[Block]:
+def promise(status: LiveStatus) -> Iterator[Block]:
+    """Yield how often monitors may alarm without a change, and what limits that."""
     if status.promise:
         yield Paragraph(with_full_stop(status.promise))
     if status.notes:
@@ -254,7 +257,7 @@ def _judged(status: LiveStatus) -> Iterator[Block]:
 
 
 def _to_do(status: LiveStatus) -> Iterator[Block]:
-    yield from _to_read(status)
+    yield from to_read(status)
     if status.state == "no version":  # a check needs one
         return
     if status.alarms and status.state == "off":
@@ -269,7 +272,7 @@ def _to_do(status: LiveStatus) -> Iterator[Block]:
         yield Paragraph("The triggerer's log has the whole error. It tries again by itself, after growing waits.")
 
 
-def _to_read(status: LiveStatus) -> Iterator[Block]:
+def to_read(status: LiveStatus) -> Iterator[Block]:
     """Yield what to do so that the monitors read what arrives."""
     check = f"{status.model}.drift_check"
     if status.state == "off":
