@@ -28,6 +28,8 @@ PRESENT = datetime(2013, 5, 1, tzinfo=UTC)
 """The day of 2013 that becomes today: a month of predictions lies before it, eight months after it."""
 TRAFFIC_SECONDS = 5.0
 REPLAY_PLAN = "replay.json"
+PAGE = "keel"
+"""Route of Keel's page in Airflow's UI, below ``/plugin/``; the plugin registers it."""
 LIVE = {f"KEEL__{MODEL.upper()}__SERVING__MAX_AGE": "365d"}
 """Allows requests of the past: a start after a pause sends the flights of that pause with their own times."""
 RETRAIN, CHECK = f"{MODEL}.retrain", f"{MODEL}.drift_check"
@@ -139,10 +141,11 @@ def _workspace(stack: Stack) -> Workspace:
 
 
 def addresses(stack: Stack) -> list[str]:
-    """Return where everything is, and how to run a check and to stop."""
+    """Return where everything is, the page first, and how to run a check and to stop."""
     programs = Path(sys.executable).parent
     return [
-        f"Airflow  {stack.airflow_url}  user {stack.username}, password {stack.password}",
+        f"Page     {stack.airflow_url}/plugin/{PAGE}  user {stack.username}, password {stack.password}",
+        f"Airflow  {stack.airflow_url}  the same login",
         f"MLflow   {stack.mlflow_url}",
         f"Serving  {stack.serving_url}/models/{MODEL}/invocations",
         f"Store    {stack.store_url}",

@@ -16,6 +16,7 @@ import numpy as np
 from keel.stats.json_numbers import finite_or_none
 from keel.stats.metrics.exact_sums import to_float
 from keel.stats.metrics.paired import Clusters, uncertainty
+from keel.stats.student import student_quantile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -142,7 +143,8 @@ def _with_interval(
     error = between.standard_error
     if not error > 0:
         return IntervalEstimate(value, math.nan, math.nan, error, n, clusters.unit, clusters.count, row_error=row_error)
-    half = between.half_width(LEVEL / 2) + bin_error
+    freedom = max(between.effective_clusters - 1, 1.0)
+    half = student_quantile(1 - LEVEL / 2, freedom) * error + bin_error
     lower, upper = max(bounds[0], value - half), min(bounds[1], value + half)
     return IntervalEstimate(value, lower, upper, error, n, clusters.unit, clusters.count, row_error=row_error)
 

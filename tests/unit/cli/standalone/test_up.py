@@ -117,3 +117,8 @@ def test_up_allows_requests_of_the_past_for_its_own_model_only(tmp_path, monkeyp
     )
     assert given[up.MODEL].serving.max_age == timedelta(days=365)
     assert given["other"] == plain["other"]
+
+
+def test_the_page_comes_first_with_the_login(tmp_path) -> None:
+    first = up.addresses(Servers(tmp_path))[0]
+    assert first.split() == ["Page", "http://airflow/plugin/keel", "user", "admin,", "password", "secret"]
