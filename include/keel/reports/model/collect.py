@@ -114,12 +114,9 @@ def _with_experiment(ws: Workspace, view: ModelView) -> ModelView:
 
 
 def _with_history(ws: Workspace, view: ModelView, rows: Sequence[Entry], days: int | None) -> ModelView:
-    until = max(
-        filter(None, (view.check and view.check.window.end, ws.store.performance.newest_hour(view.model))), default=None
-    )
+    until = _newest(ws, view)
     if until is None:
         return replace(view, versions=version_lines(view.state, rows, {}, _comparisons(ws, view.model)))
-    until = ceil_hour(until) + HOUR
     keys = drift_keys(ws, view.model, until - LONGEST * DAY if days is None else until - days * DAY, until)
     since = _since(keys, until) if days is None else until - days * DAY
     keys = [key for key in keys if key.end >= since]
@@ -135,6 +132,13 @@ def _with_history(ws: Workspace, view: ModelView, rows: Sequence[Entry], days: i
         checked=checked_performances(reports),
         versions=version_lines(view.state, rows, newest, _comparisons(ws, view.model)),
     )
+
+
+def _newest(ws: Workspace, view: ModelView) -> datetime | None:
+    """Return the end of the newest data: of the last check, or of the last hour with a label; None without any."""
+    hour = ws.store.performance.newest_hour(view.model)
+    ends = [*([hour + HOUR] if hour else []), *([ceil_hour(view.check.window.end)] if view.check else [])]
+    return max(ends, default=None)
 
 
 def _since(keys: Sequence[ReportKey], until: datetime) -> datetime:

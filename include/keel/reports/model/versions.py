@@ -90,8 +90,11 @@ def section(view: ModelView) -> Section:
         return Section("Versions", (Paragraph("No version is registered yet."),))
     metric = metric_name(view.config.performance.metric)
     timed = any(line.speed for line in view.versions)
-    head = ("version", "status", "since", "trained on", f"{metric} on its holdout", "on live labels", "compared")
-    head += (("median latency", "size") if timed else ()) + ("",)
+    head = (
+        *("version", "status", "since", "trained on", f"{metric} on its holdout", "on live labels", "compared"),
+        *(("median latency", "size") if timed else ()),
+        "",
+    )
     rows = tuple(_row(view, line, timed=timed) for line in view.versions)
     blocks: list[Block] = [
         Table("Versions, the newest first", head, rows, (4, 5, *((7, 8) if timed else ())), wide=True)
