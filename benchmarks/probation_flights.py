@@ -128,8 +128,11 @@ def bad_retrains(end: datetime, seeds: Sequence[int]) -> list[Watched]:
     return [put_on_probation(version(end, "shuffled", seed), champion, end) for seed in seeds]
 
 
-def good_versions(dates: Sequence[datetime]) -> list[tuple[str, Watched]]:
-    """Promote versions as good as the one before them, in both directions, and all that pass the gate."""
+def good_versions(dates: Sequence[datetime], *, apart: timedelta = WEEK) -> list[tuple[str, Watched]]:
+    """Promote versions as good as the one before them, in both directions, and all that pass the gate.
+
+    apart: how far apart the days lie on which the versions before may have been trained.
+    """
     found = []
     for end in dates:
         recipe = version(end)
@@ -137,18 +140,18 @@ def good_versions(dates: Sequence[datetime]) -> list[tuple[str, Watched]]:
         for kind, other in same:
             for new, previous in ((other, recipe), (recipe, other)):
                 found.append((kind, put_on_probation(new, previous, end)))
-        for older in earlier(end):
+        for older in earlier(end, apart):
             if passes(recipe, version(older), end):
                 found.append(("passed the gate", put_on_probation(recipe, version(older), end)))
     return found
 
 
-def earlier(end: datetime) -> Iterator[datetime]:
-    """Yield the days, a week apart, on which the version before may have been trained."""
-    older = end - WEEK
+def earlier(end: datetime, apart: timedelta = WEEK) -> Iterator[datetime]:
+    """Yield the days on which the version before may have been trained."""
+    older = end - apart
     while older >= max(FIRST, end - OLDEST):
         yield older
-        older -= WEEK
+        older -= apart
 
 
 def passes(challenger: Candidate, champion: Candidate, end: datetime) -> bool:

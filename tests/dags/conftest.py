@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiosmtpd.controller import Controller
-from filelock import FileLock
 
+from tests.support.made_once import made_once
 from tests.support.paths import PROJECT
 from tests.support.unsynced_sqlite import unsynced
 
@@ -139,19 +139,6 @@ def made_after(
             prepare(workspace)
 
     return made_once(tmp_path_factory, name, make)
-
-
-def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """Return a folder that ``make`` fills, once for all processes of pytest-xdist."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder, done = shared / name, shared / f"{name}.done"
-    with FileLock(shared / f"{name}.lock"):
-        if not done.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            make(folder)
-            done.touch()
-    return folder
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,8 @@ from scipy.stats import binom
 from benchmarks import probation_flights as probation
 from keel.evaluation.probation.verdict import ProbationVerdict
 
+APART = probation.WEEK * (1 if os.environ.get("KEEL_FULL_SIZE") else 4)
+"""Between the trainings of versions that good ones may replace: on these days none passes the gate, so few will do."""
 DATES = probation.promotion_dates(3, probation.FIRST + probation.CHAMPION_AGE)
 
 
@@ -21,7 +24,7 @@ def test_a_version_trained_on_shuffled_labels_is_taken_back_within_its_probation
 
 
 def test_versions_as_good_as_the_one_before_are_taken_back_no_more_often_than_stated():
-    watched = probation.good_versions(probation.promotion_dates(3))
+    watched = probation.good_versions(probation.promotion_dates(3), apart=APART)
     taken_back = [kind for kind, (report, _) in watched if report.verdict is ProbationVerdict.HARM]
     assert len(watched) >= 12
     assert len(taken_back) <= binom.ppf(0.999, len(watched), probation.ALPHA), taken_back
