@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from keel.values.texts import NAME, shown
 
@@ -10,7 +10,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from keel.monitoring.records import LiveAlarm, MonitorStatus
+    from keel.monitoring.records import LiveAlarm
+
+
+class About(Protocol):
+    """What an alarm or a monitor is about."""
+
+    @property
+    def kind(self) -> str:
+        """What is monitored."""
+
+    @property
+    def subject(self) -> str:
+        """The column, or a word of the store."""
+
 
 TOP_NAMES = 3
 """Alarms that a sentence names."""
@@ -42,7 +55,7 @@ def evidence_in_words(alarm: LiveAlarm) -> str:
     return f"evidence {shown} times the bound at which it alarms"
 
 
-def name_of(about: LiveAlarm | MonitorStatus) -> str:
+def name_of(about: About) -> str:
     """Return what an alarm or a monitor is about, as a table, a sentence or the subject of a mail names it.
 
     A column's name is any text that a model's people chose: it is shown without line breaks, and cut where it is long.
@@ -50,7 +63,7 @@ def name_of(about: LiveAlarm | MonitorStatus) -> str:
     return _NAMES.get(about.kind) or shown(about.subject, NAME)
 
 
-def names_of(alarms: Sequence[LiveAlarm]) -> str:
+def names_of(alarms: Sequence[About]) -> str:
     """Return what several alarms are about: the first by name, the others counted."""
     names = list(dict.fromkeys(map(name_of, alarms)))
     more = len(names) - TOP_NAMES

@@ -38,17 +38,28 @@ def check_times(ws: Workspace, config: ModelConfig, rows: Sequence[Entry] | None
 
     rows: the model's ledger, where the caller has read it.
     """
-    # Slow imports: other commands need not wait for croniter, and a DAG file needs `GRACE` alone.
-    from croniter import croniter
-
     from keel.deployments.history import fold
     from keel.ledger import entries as ledger
 
     entries = list(ledger.entries(ws.store, config.model)) if rows is None else rows
+    production = fold(config.model, entries).deployment.production
+    deployed = max((row.at for row in entries if "to" in row.body), default=None)
     last = ws.store.decisions.last_check(config.model)
-    if config.check.schedule is None or fold(config.model, entries).deployment.production is None:
+    return next_times(config, production, last=last, deployed=deployed)
+
+
+def next_times(
+    config: ModelConfig, production: int | None, *, last: datetime | None, deployed: datetime | None
+) -> CheckTimes:
+    """Return when the next check of a model is due.
+
+    production: the version in production. last: when the last check decided. deployed: when the deployment changed.
+    """
+    # Slow import: other commands need not wait for croniter, and a DAG file needs `GRACE` alone.
+    from croniter import croniter
+
+    if config.check.schedule is None or production is None or deployed is None:
         return CheckTimes(last, None)
-    deployed = max(row.at for row in entries if "to" in row.body)
     known = deployed if last is None else max(last, deployed)
     due: datetime = croniter(config.check.schedule, known).get_next(datetime)
     return CheckTimes(last, due)

@@ -22,6 +22,7 @@ from keel.reports.page import (
     Local,
     Page,
     Paragraph,
+    Stacked,
     Table,
     Tag,
     without_actions,
@@ -140,6 +141,8 @@ def _cell(value: Cell) -> str:
         return _link(value)
     if isinstance(value, Actions):
         return ""
+    if isinstance(value, Stacked):
+        return ", ".join(filter(None, (_cell(value.top), safe(value.below, CELL))))
     if isinstance(value, Sparkline):
         return spark(value)
     return safe(value, CELL)

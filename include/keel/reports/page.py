@@ -141,7 +141,18 @@ class Figure:
     sentence: str
 
 
-Cell: TypeAlias = str | Tag | Link | Local | Sparkline | Actions
+Simple: TypeAlias = str | Tag | Link | Local | Sparkline | Actions
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """The content of a cell with a quiet line below it, such as a model and its version."""
+
+    top: Simple
+    below: str
+
+
+Cell: TypeAlias = Simple | Stacked
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from keel.reports.page import (
     Local,
     Page,
     Paragraph,
+    Stacked,
     Table,
     Tag,
     Tone,
@@ -190,6 +191,9 @@ def _cell(cell: Cell) -> Text:
         return Text(_link(cell))
     if isinstance(cell, Actions):
         return Text("")
+    if isinstance(cell, Stacked):
+        top, below = _cell(cell.top), Text(shown(cell.below, CELL), style="dim")
+        return Text("\n").join([part for part in (top, below) if part])
     if isinstance(cell, Sparkline):
         return Text(spark(cell, width=CELL_WIDTH))
     return Text(shown(cell, CELL))

@@ -31,6 +31,7 @@ from keel.store.database.locks import Held, hold
 from keel.store.database.migrations import HEAD, current_revision, migrate
 from keel.store.database.redaction import redacted_url
 from keel.store.database.tables import reports
+from keel.store.fleet import FleetTable
 from keel.store.integrity import compact, verify
 from keel.store.live import LiveTable
 from keel.store.outbox import OutboxTable
@@ -76,6 +77,7 @@ class Store:
         self.reports = Reports(database)
         self.decisions = Decisions(database)
         self.live = LiveTable(database)
+        self.fleet = FleetTable(database)
         self.alerts = AlertsTable(database)
         self.outbox = OutboxTable(database)
         self._quarantines = Quarantines(database)

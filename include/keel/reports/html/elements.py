@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from keel.reports.charts import svg
 from keel.reports.numbers import count, number
-from keel.reports.page import Actions, Cell, Fact, Link, Local, Tag, Tone
+from keel.reports.page import Actions, Cell, Fact, Link, Local, Stacked, Tag, Tone
 from keel.values.texts import CELL, NAME, TEXT, is_web_address, shown
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ def cell(value: Cell, live: Live | None) -> str:
         return tag(value)
     if isinstance(value, Link | Local):
         return link(value, live)
+    if isinstance(value, Stacked):
+        below = f'<span class="below">{text(value.below, CELL)}</span>' if value.below else ""
+        return cell(value.top, live) + below
     if isinstance(value, Actions):
         return live.actions(value) if live else ""
     return sparkline(value, "")

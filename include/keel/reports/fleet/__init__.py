@@ -1,0 +1,10 @@
+"""The overview: how every model is, the worst first, in one sentence and one table.
+
+`collect` reads what the store has of all models, in a fixed number of queries. `page` makes the page of it, and is a
+pure function. `unavailable` stands for what is collected while the store does not answer.
+"""
+
+from keel.reports.fleet.collect import Fleet, ModelRow, collect, unavailable
+from keel.reports.fleet.page import page
+
+__all__ = ["Fleet", "ModelRow", "collect", "page", "unavailable"]
