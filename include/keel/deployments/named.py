@@ -40,7 +40,7 @@ def version_named(store: Store, model: str, named: int | str | None = None) -> i
         return number
     newest = sorted(state.version_statuses)[-MAX_LISTED:]
     shown = str(named)[:MAX_LISTED]
-    hint = suggestion(str(named), state.deployment.aliases) if number is None else ""
+    hint = suggestion(shown, [name for name in state.deployment.aliases if name != named]) if number is None else ""
     raise UnknownVersion(
         f"{model} has no version {shown!r}{hint}; versions: {', '.join(map(str, newest)) or 'none'}; "
         f"aliases: {', '.join(f'{alias} ({number})' for alias, number in aliases.items()) or 'none'}"

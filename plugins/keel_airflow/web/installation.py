@@ -26,6 +26,7 @@ REPEAT = 1.0
 
 _lock = threading.Lock()
 _open: Workspace | None = None
+_store_url: str | None = None
 _failed: tuple[float, KeelError] | None = None
 _configurations: tuple[object, dict[str, ModelConfig], list[ConfigError]] | None = None
 
@@ -54,7 +55,7 @@ def workspace() -> Workspace:
 
 
 def _opened() -> Workspace:
-    global _failed, _open
+    global _failed, _open, _store_url
     if _open is not None:
         return _open
     if _failed is not None and time.monotonic() - _failed[0] < REPEAT:
@@ -65,8 +66,9 @@ def _opened() -> Workspace:
     try:
         # A secrets backend that is down must not make this process open another store for as long as it runs.
         store, mlflow = read_connection(KEEL_CONN_ID), read_connection(MLFLOW_CONN_ID)
+        _store_url = database_url(store) if store else None
         _open = Workspace.open(
-            store_url=database_url(store) if store else None,
+            store_url=_store_url,
             tracking_uri=tracking_uri(mlflow) if mlflow else None,
             store_timeout=TIMEOUT,
         )
@@ -74,6 +76,21 @@ def _opened() -> Workspace:
         _failed = time.monotonic(), error
         raise
     return _open
+
+
+def addresses() -> dict[str, str]:
+    """Return where the installation is, with its passwords, for another process that opens it; raises as `workspace`.
+
+    They are ``home``, ``store_url`` and ``tracking_uri``, as `keel.workspace.Workspace.open` takes them.
+    """
+    from keel.workspace import store_url_of
+
+    ws = workspace()
+    return {
+        "home": str(ws.home),
+        "store_url": _store_url or store_url_of(os.environ, ws.home),
+        "tracking_uri": ws.registry.tracking_uri,
+    }
 
 
 def close() -> None:
