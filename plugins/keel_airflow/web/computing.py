@@ -76,8 +76,8 @@ class _Ended(Exception):
 class Helper:
     """A helper process and its limits.
 
-    seconds: of an answer. starting: more for the first one, for which the process starts. memory: bytes. idle: seconds until an idle process ends.
-    command: starts the process; it gets idle as an argument.
+    seconds: of an answer. starting: more for the first one, for which the process starts. memory: bytes.
+    idle: seconds until an idle process ends. command: starts the process; it gets idle as an argument.
     """
 
     def __init__(

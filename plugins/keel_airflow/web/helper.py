@@ -90,9 +90,19 @@ def performance_drift(arguments: dict[str, Any], body: bytes) -> dict[str, Any]:
     return performance_of_window(ws, config, _window(arguments, config), version=arguments.get("version")).to_dict()
 
 
+def page(arguments: dict[str, Any], body: bytes) -> dict[str, Any]:
+    """Answer `keel_airflow.web.page.computed.content`."""
+    from keel_airflow.web.page.computed import content
+
+    ws, config = _subject(arguments)
+    given = ("root", "version", "window", "column")
+    return content(ws, config, **{name: arguments[name] for name in given})
+
+
 QUESTIONS: dict[str, Callable[[dict[str, Any], bytes], dict[str, Any]]] = {
     "data_drift": data_drift,
     "performance_drift": performance_drift,
+    "page": page,
 }
 
 

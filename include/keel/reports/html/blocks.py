@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from keel.reports.charts.specs import Heatmap, Intervals, Trend
+from keel.reports.html import tables
 from keel.reports.html.byte_budget import LEFT_OUT, ByteBudget
-from keel.reports.html.elements import cell, chart, facts, link, text
+from keel.reports.html.elements import chart, facts, link, text
+from keel.reports.html.tables import MAX_ROWS, rest_of
 from keel.reports.page import (
     Actions,
     Block,
-    Cell,
     ColumnCards,
     Command,
     Details,
@@ -20,18 +21,17 @@ from keel.reports.page import (
     Items,
     Paragraph,
     Table,
-    without_actions,
 )
 from keel.values.texts import CELL
 
 if TYPE_CHECKING:
     from keel.reports.html.live import Live
 
-MAX_ROWS = 500
-"""Rows of a table and items of a list that are shown. Records hold them all."""
-
 PHONE = 340
 """Pixels of a chart on a phone."""
+
+BROAD = 1080
+"""Pixels of a trend on the page in Airflow, which is broader than a document."""
 
 
 def render(block: Block, budget: ByteBudget, live: Live | None) -> Iterator[str | ColumnCards]:
@@ -44,7 +44,7 @@ def render(block: Block, budget: ByteBudget, live: Live | None) -> Iterator[str 
     elif isinstance(block, Details):
         yield from _details(block, budget, live)
     elif isinstance(block, Table):
-        yield _table(block, budget, live)
+        yield tables.render(block, budget, live)
     elif isinstance(block, Items):
         yield _items(block, budget)
     elif isinstance(block, Actions):
@@ -77,10 +77,8 @@ def _simple(block: Facts | Paragraph | Command | Figure, live: Live | None) -> s
 
 
 def _figure(block: Figure, live: Live | None) -> str:
-    drawn = chart(block.chart, block.sentence, live=live)
-    if isinstance(
-        block.chart, Trend | Intervals | Heatmap
-    ):  # too broad for a phone, where its texts would be too small
+    drawn = chart(block.chart, block.sentence, BROAD if live and isinstance(block.chart, Trend) else None, live)
+    if isinstance(block.chart, Trend | Intervals | Heatmap):  # on a phone its texts would be too small
         narrow = chart(block.chart, block.sentence, PHONE, live)
         drawn = f'<div class="broad">{drawn}</div><div class="narrow">{narrow}</div>'
     kind = type(block.chart).__name__.lower()
@@ -89,36 +87,4 @@ def _figure(block: Figure, live: Live | None) -> str:
 
 def _items(block: Items, budget: ByteBudget) -> str:
     items = budget.take_some(f"<li>{text(item)}</li>" for item in block.items[:MAX_ROWS])
-    return f"<ul>{''.join(items)}</ul>" + _rest(len(block.items) - len(items)) if block.items else ""
-
-
-def _table(block: Table, budget: ByteBudget, live: Live | None) -> str:
-    block = without_actions(block, live.may if live else None)
-    caption = text(block.caption, CELL)
-    titles = "".join(
-        f'<th scope="col"{_numeric(block, i)}>{text(title, CELL)}</th>' for i, title in enumerate(block.head)
-    )
-    # who uses the keyboard scrolls what has the focus
-    frame = (
-        f'<div class="wide" role="region" aria-label="{caption}" tabindex="0">' if block.wide else '<div class="table">'
-    )
-    start = f"{frame}<table><caption>{caption}</caption><thead><tr>{titles}</tr></thead><tbody>"
-    end = "</tbody></table></div>"
-    if not budget.has(start + end):
-        return LEFT_OUT
-    rows = budget.take_some(_row(block, row, live) for row in block.rows[:MAX_ROWS])
-    return f"{start}{''.join(rows)}{end}{_rest(len(block.rows) - len(rows))}"
-
-
-def _row(block: Table, row: tuple[Cell, ...], live: Live | None) -> str:
-    first, *others = (cell(value, live) for value in row)
-    cells = "".join(f"<td{_numeric(block, i)}>{value}</td>" for i, value in enumerate(others, start=1))
-    return f'<tr><th scope="row"{_numeric(block, 0)}>{first}</th>{cells}</tr>'
-
-
-def _numeric(block: Table, column: int) -> str:
-    return ' class="num"' if column in block.numeric else ""
-
-
-def _rest(count: int) -> str:
-    return f'<p class="quiet">{count:,} more are not shown here. The stored report has them.</p>' if count > 0 else ""
+    return f"<ul>{''.join(items)}</ul>" + rest_of(len(block.items) - len(items)) if block.items else ""

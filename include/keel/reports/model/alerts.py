@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from keel.reports.model.view import ModelView
     from keel.reports.page import Block, Cell
 
-OPEN_ROWS = 5
-"""Alerts that are seen at once: nobody acts on more. Those that another one explains are folded."""
+OPEN_ROWS = 8
+"""Alerts that are seen at once: nobody acts on more."""
 MAX_ROWS = 200
 SEVERITIES = {
     "critical": Tag("critical", Tone.BAD),
@@ -73,10 +73,8 @@ def _blocks(view: ModelView) -> Iterator[Block]:
     if not view.alerts:
         yield Paragraph("No alert is open.", quiet=True)
     else:
-        first = [each for each in view.alerts if not each["inhibited_by"]][:OPEN_ROWS] or view.alerts[:OPEN_ROWS]
-        others = [each for each in view.alerts[:MAX_ROWS] if each not in first]
-        caption = f"{len(first)} of {numbers.count(len(view.alerts), 'open alert')}, the worst first"
-        yield _table(view, caption if others else f"{numbers.count(len(first), 'open alert')}, the worst first", first)
+        yield _table(view, f"{numbers.count(len(view.alerts), 'open alert')}, the worst first", view.alerts[:OPEN_ROWS])
+        others = view.alerts[OPEN_ROWS:MAX_ROWS]
         if others:
             yield Details(f"{numbers.count(len(others), 'more alert')}", (_table(view, "More open alerts", others),))
     if view.silences:
@@ -94,7 +92,7 @@ def _blocks(view: ModelView) -> Iterator[Block]:
 
 
 def _table(view: ModelView, caption: str, alerts: Iterable[Mapping[str, Any]]) -> Table:
-    head = ("about", "severity", "what", "since", "")
+    head = ("about", "severity", "since", "what", "state", "")
     return Table(caption, head, tuple(_row(view, each) for each in alerts), wide=True)
 
 
@@ -106,19 +104,15 @@ def _row(view: ModelView, alert: Mapping[str, Any]) -> tuple[Cell, ...]:
     return (
         about,
         SEVERITIES.get(alert["severity"], Tag(str(alert["severity"]))),
+        numbers.time(alert["first_seen"].replace(second=0, microsecond=0)),
         str(alert["sentence"]),
-        _since(alert),
+        _state(alert),
         Actions(tuple(can)),
     )
 
 
-def _since(alert: Mapping[str, Any]) -> str:
-    """Return since when an alert is open, and what keeps people from being told of it."""
-    words = [numbers.time(alert["first_seen"].replace(second=0, microsecond=0))]
-    if alert["state"] == "acknowledged":
-        words.append(f"acknowledged by {alert['acknowledged_by']}")
+def _state(alert: Mapping[str, Any]) -> str:
+    words = f"acknowledged by {alert['acknowledged_by']}" if alert["state"] == "acknowledged" else str(alert["state"])
     if alert["inhibited_by"]:
-        words.append("explained by another alert")
-    if alert["silenced_by"]:
-        words.append("silenced")
-    return ", ".join(words)
+        words += ", explained by another alert"
+    return f"{words}, silenced" if alert["silenced_by"] else words

@@ -9,16 +9,19 @@ from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 
 from keel.reports.html.live import Live
 from keel.values.texts import NAME, shown
+from keel_airflow.web import limits, problems
 from keel_airflow.web.page.static_files import revision
+from keel_airflow.web.page.views import View
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
     from fastapi import Request
 
-    from keel.reports.page import Local
     from keel_airflow.web.problems import Problem
 
 POLICY = (
@@ -39,7 +42,11 @@ LOGIN_STYLE = (
 )
 """Of the page for those without a login, who get no file. The policy names its checksum."""
 
-DIALOGS = """\
+SCRIPTS = ("report", "page", "actions")
+WAITING = '<p class="waiting" role="status">The page is being made.</p>\n'
+
+END = """\
+</div>
 <dialog id="action" aria-labelledby="action-title" aria-describedby="action-question">
 <form method="dialog" novalidate>
 <h2 class="title" id="action-title"></h2>
@@ -56,7 +63,10 @@ DIALOGS = """\
 <input type="text" readonly aria-label="Address">
 <div class="buttons"><button type="button" data-close>Close</button><button type="button" id="copy">Copy</button></div>
 </dialog>
+</body>
+</html>
 """
+"""The dialogs that the scripts fill, and the end of a document."""
 
 
 @dataclass(frozen=True)
@@ -79,52 +89,53 @@ def place_of(request: Request) -> Place:
     return Place(str(request.scope.get("root_path", "")).rstrip("/"))
 
 
-def document(
-    place: Place, title: str, content: str, *, above: tuple[Local, ...] = (), here: str = "", caller: str = ""
-) -> HTMLResponse:
+def document(place: Place, view: View, content: str, caller: str) -> HTMLResponse:
     """Return a whole document.
 
-    Parameters
-    ----------
-    place
-        Where the pages are.
-    title
-        Plain text, for the browser's tab.
-    content
-        HTML with a ``main``.
-    above
-        The pages above this one, the topmost first.
-    here
-        The name of this page, below those.
-    caller
-        Who is logged in.
-
+    content: HTML with a ``main``. caller: who is logged in; empty where it is not known.
     """
+    return HTMLResponse(_start(place, view, caller) + content + END, view.status, HEADERS)
+
+
+def slow_document(place: Place, view: View, build: Callable[[], str], caller: str) -> StreamingResponse:
+    """Return a document that shows at once that it comes, and then what ``build`` returns, or why it fails.
+
+    build: returns HTML with a ``main``; it runs on Keel's threads.
+    """
+
+    async def parts() -> AsyncIterator[str]:
+        yield _start(place, view, caller) + WAITING
+        try:
+            content = await limits.run(build)
+        except Exception as error:
+            content = problem_content(problems.of_exception(error))
+        yield content + END
+
+    # Airflow compresses what has no encoding, and a compressed beginning is kept back until there is more of it.
+    return StreamingResponse(parts(), headers={**HEADERS, "Content-Encoding": "identity"}, media_type="text/html")
+
+
+def _start(place: Place, view: View, caller: str) -> str:
     root = escape(place.root)
     files = f"{root}/static"
-    return HTMLResponse(
+    scripts = "".join(f'<script src="{files}/{name}.js?v={revision()}" defer></script>\n' for name in SCRIPTS)
+    return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(shown(title, NAME))} · Keel</title>\n"
+        f"<title>{escape(shown(view.title, NAME))} · Keel</title>\n"
         f'<link rel="icon" href="{files}/keel.svg?v={revision()}" type="image/svg+xml">\n'
         f'<link rel="stylesheet" href="{files}/keel.css?v={revision()}">\n'
-        f'<script src="{files}/theme.js?v={revision()}"></script>\n'
-        + "".join(f'<script src="{files}/{name}.js?v={revision()}" defer></script>\n' for name in SCRIPTS)
-        + f'</head>\n<body data-root="{root}" data-airflow="{escape(place.airflow)}">\n'
+        f'<script src="{files}/theme.js?v={revision()}"></script>\n{scripts}</head>\n'
+        f'<body data-root="{root}" data-airflow="{escape(place.airflow)}">\n'
         '<a class="skip" href="#content">To the content</a>\n'
-        f"{_bar(place, above, here, caller)}"
-        f'<div id="content" tabindex="-1">\n{content}</div>\n{DIALOGS}</body>\n</html>\n',
-        headers=HEADERS,
+        f'{_bar(place, view, caller)}<div id="content" tabindex="-1">\n'
     )
 
 
-SCRIPTS = ("report", "page", "actions")
-
-
-def _bar(place: Place, above: tuple[Local, ...], here: str, caller: str) -> str:
+def _bar(place: Place, view: View, caller: str) -> str:
     live = Live(place.root, lambda _: False)
-    steps = [f"<li>{live.link(step)}</li>" for step in above]
-    steps.append(f'<li><span aria-current="page">{escape(shown(here, NAME))}</span></li>')
+    steps = [f"<li>{live.link(step)}</li>" for step in view.above]
+    steps.append(f'<li><span aria-current="page">{escape(shown(view.here, NAME))}</span></li>')
     who = f"{escape(shown(caller, NAME))} · " if caller else ""
     return (
         f'<nav class="bar" aria-label="Keel"><ol class="crumbs">{"".join(steps)}</ol>'
@@ -132,23 +143,26 @@ def _bar(place: Place, above: tuple[Local, ...], here: str, caller: str) -> str:
     )
 
 
-def problem_document(place: Place, problem: Problem, *, above: tuple[Local, ...], caller: str = "") -> HTMLResponse:
+def problem_document(place: Place, problem: Problem, caller: str = "") -> HTMLResponse:
     """Return a problem as a page that says what is wrong and what to do."""
-    wrong = "".join(
-        f"<li>{escape(shown(': '.join(filter(None, (each.get('message'), each.get('remedy'))))))}</li>"
-        for each in problem.errors
-    )
-    again = '<p><a href="">Try again</a></p>' if problem.status >= 500 else ""
-    content = (
-        f'<main class="message"><p class="eyebrow">{problem.status}</p><h1>{escape(shown(problem.title))}</h1>'
-        f"<p>{escape(shown(_as_sentence(problem.detail)))}</p>{f'<ul>{wrong}</ul>' if wrong else ''}{again}</main>"
-    )
-    answer = document(place, problem.title, content, above=above, here=problem.title, caller=caller)
-    answer.status_code = problem.status
+    answer = document(place, View(problem.title, status=problem.status), problem_content(problem), caller)
     answer.headers.update(problem.headers)
     if problem.retry_after is not None:
         answer.headers["Retry-After"] = str(problem.retry_after)
     return answer
+
+
+def problem_content(problem: Problem) -> str:
+    """Return the ``main`` of the page of a problem."""
+    wrong = "".join(
+        f"<li>{escape(shown(': '.join(filter(None, (each.get('message'), each.get('remedy'))))))}</li>"
+        for each in (problem.errors if problem.status != 404 else ())  # those are for who calls the API
+    )
+    after = '<p><a href="">Try again</a></p>' if problem.status >= 500 else ""
+    return (
+        f'<main class="message"><p class="eyebrow">{problem.status}</p><h1>{escape(shown(problem.title))}</h1>'
+        f"<p>{escape(shown(_as_sentence(problem.detail)))}</p>{f'<ul>{wrong}</ul>' if wrong else ''}{after}</main>"
+    )
 
 
 def login_document(problem: Problem, request: Request) -> HTMLResponse:

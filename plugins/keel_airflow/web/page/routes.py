@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from keel.errors import KeelError
 from keel.reports import html
-from keel_airflow.web import problems, security
+from keel_airflow.web import computing, problems, security
 from keel_airflow.web.limits import BoundedRoute
 from keel_airflow.web.page import documents, views
 from keel_airflow.web.page.static_files import static_files
@@ -32,6 +32,24 @@ SECONDS_KEPT = 86_400
 """For which a browser keeps a file: its address changes when it does."""
 
 
+@router.get("/")
+def show_overview(request: Request, caller: security.CallerDep) -> Response:
+    """Show all models, the worst first."""
+    return _shown(request, caller, lambda: views.overview(caller))
+
+
+@router.get("/models/{model}")
+def show_model(request: Request, caller: security.CallerDep, model: str) -> Response:
+    """Show a model."""
+    return _shown(request, caller, lambda: views.model(caller, model))
+
+
+@router.get("/models/{model}/columns/{column:path}")
+def show_column(request: Request, caller: security.CallerDep, model: str, column: str, window: Window = "") -> Response:
+    """Show a column in the window of a check: reference against window."""
+    return _shown(request, caller, lambda: views.column(caller, model, column, window))
+
+
 @router.get("/models/{model}/checks")
 def show_check(request: Request, caller: security.CallerDep, model: str, window: Window = "") -> Response:
     """Show a check as its report does; without a window the newest."""
@@ -42,6 +60,12 @@ def show_check(request: Request, caller: security.CallerDep, model: str, window:
 def show_report(request: Request, caller: security.CallerDep, report_id: Annotated[StoredId, Path()]) -> Response:
     """Show a stored report."""
     return _shown(request, caller, lambda: views.report(caller, report_id))
+
+
+@router.get("/dag/{dag_id}")
+def show_dag(request: Request, caller: security.CallerDep, dag_id: str) -> Response:
+    """Show the model of a DAG, in the tab of the DAG."""
+    return _shown(request, caller, lambda: views.dag(caller, dag_id))
 
 
 @router.get("/static/{name}")
@@ -70,19 +94,24 @@ def _shown(request: Request, caller: Caller, build: Callable[[], View]) -> Respo
     place = documents.place_of(request)
     try:
         view = build()
+        if view.page is None:
+            asked = {**view.asked, "root": place.root}
+            return documents.slow_document(
+                place, view, lambda: str(computing.ask("page", asked)["content"]), caller.name
+            )
         may = cache(lambda dag_id: security.may_run(caller, dag_id))
         content = html.fragment(view.page, root=place.root, may=may)
     except Exception as error:
         problem = problems.of_exception(error)
-        return documents.problem_document(place, problem, above=(views.MODELS,), caller=caller.name)
-    return documents.document(place, view.page.title, content, above=view.above, here=view.here, caller=caller.name)
+        return documents.problem_document(place, problem, caller.name)
+    return documents.document(place, view, content, caller.name)
 
 
 def _handle(request: Request, error: Exception) -> Response:
     problem = problems.of_exception(error)
     if _is_json(request):
         return problems.response(problem, request)
-    return documents.problem_document(documents.place_of(request), problem, above=(views.MODELS,))
+    return documents.problem_document(documents.place_of(request), problem)
 
 
 def _is_json(request: Request) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from keel.errors import StoreUnavailable
 from keel.reports.page import Local
 from keel_airflow.web import installation, security
+from keel_airflow.web.problems import Problem
 from keel_airflow.web.routes.reports import unknown_report
 
 if TYPE_CHECKING:
@@ -22,20 +26,64 @@ MODELS = Local("Models", "")
 class View:
     """A page, its name, and the pages above it."""
 
-    page: Page
     here: str
+    page: Page | None = None
+    """None where the helper process makes it."""
     above: tuple[Local, ...] = (MODELS,)
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """What the helper process is asked; see `keel_airflow.web.page.computed`."""
+    status: int = 200
+    """Of the answer."""
+
+    @property
+    def title(self) -> str:
+        """The title of the document."""
+        return self.page.title if self.page else self.here
 
 
-def check(caller: Caller, name: str, window: str, version: int | None = None) -> View:
-    """Return the page of a check."""
+def overview(caller: Caller) -> View:
+    """Return the page of all models that the caller may read."""
+    from keel.reports import fleet
+
+    configs, errors = installation.configurations()
+    names = security.readable(caller, [*configs, *map(fleet.model_of, errors)])
+    now = datetime.now(UTC)
+    try:
+        found = fleet.collect(
+            installation.workspace(),
+            {name: configs[name] for name in names if name in configs},
+            now,
+            invalid=[error for error in errors if fleet.model_of(error) in names],
+        )
+    except StoreUnavailable as error:
+        return View("Models", fleet.page(fleet.unavailable(error, now), first_steps=False), (), status=503)
+    return View("Models", fleet.page(found, first_steps=not configs and not errors), ())
+
+
+def model(caller: Caller, name: str) -> View:
+    """Return the page of a model."""
+    from keel.reports import model as model_view
+
+    security.require_read(caller, name)
+    config = installation.model_config(name)
+    found = model_view.collect(installation.workspace(), config, datetime.now(UTC))
+    return View(name, model_view.page(found))
+
+
+def column(caller: Caller, name: str, column: str, window: str) -> View:
+    """Return the page of a column in the window of a check: reference against window."""
+    return replace(check(caller, name, window, column=column), here=column)
+
+
+def check(caller: Caller, name: str, window: str, version: int | None = None, column: str | None = None) -> View:
+    """Return the page of a check, or of a column in it. An empty window is that of the newest check."""
+    from keel.reports.check import find_check
+
     security.require_read(caller, name)
     installation.model_config(name)
-    from keel.reports.check import collect, find_check, page
-
-    ws, config = installation.workspace(), installation.model_config(name)
-    number, span = find_check(ws, name, window, version)
-    return View(page(collect(ws, config, number, span)), f"Check to {span.end:%-d %B %Y %H:%M}", (MODELS, _model(name)))
+    number, span = find_check(installation.workspace(), name, window, version)
+    asked = {"model": name, "version": number, "window": window_text(span.start, span.end), "column": column}
+    return View(f"Check of {span.end:%-d %B %Y %H:%M}", above=(MODELS, _model(name)), asked=asked)
 
 
 def report(caller: Caller, report_id: str) -> View:
@@ -46,17 +94,31 @@ def report(caller: Caller, report_id: str) -> View:
     name, kind = found["model"], found["kind"]
     above = (MODELS, _model(name))
     if kind in {"quality", "drift", "performance"}:
-        window = f"{found['window_start']:%Y-%m-%dT%H:%MZ}/{found['window_end']:%Y-%m-%dT%H:%MZ}"
-        return check(caller, name, window, found["version"])
+        return check(caller, name, window_text(found["window_start"], found["window_end"]), found["version"])
     if kind == "comparison":
         from keel.reports import comparison
 
-        return View(comparison.page(found["body"]), "Comparison", above)
+        return View("Comparison", comparison.page(found["body"]), above)
     if kind == "experiment":
         from keel.reports.production import experiment
 
-        return View(experiment.page(found["body"]), "Experiment", above)
-    return View(_members(found), kind.capitalize(), above)
+        return View("Experiment", experiment.page(found["body"]), above)
+    return View(kind.capitalize(), _members(found), above)
+
+
+def dag(caller: Caller, dag_id: str) -> View:
+    """Return the page for the tab of a DAG: that of the model whose DAG it is; for Keel's own DAGs all models."""
+    name = dag_id.rpartition(".")[0]
+    if security.readable(caller, [each for each in installation.configurations()[0] if each == name]):
+        return model(caller, name)
+    if name == "keel":
+        return overview(caller)
+    raise Problem(404, "This DAG is of no model", f"Keel watches no model by the DAG {dag_id[:200]!r}")
+
+
+def window_text(start: datetime, end: datetime) -> str:
+    """Return a window as an address names it, and as `keel.reports.check.find_check` reads it."""
+    return f"{start:%Y-%m-%dT%H:%MZ}/{end:%Y-%m-%dT%H:%MZ}"
 
 
 def _model(name: str) -> Local:

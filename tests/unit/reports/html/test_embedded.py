@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
 from html import unescape
-from re import findall
 
 import pytest
 
@@ -39,7 +39,7 @@ def page_of(*actions: Action) -> Page:
 
 
 def described(document: str) -> list[dict[str, object]]:
-    return [json.loads(unescape(found)) for found in findall('data-action="([^"]*)"', document)]
+    return [json.loads(unescape(found)) for found in re.findall('data-action="([^"]*)"', document)]
 
 
 def test_fragment_links_lead_below_the_root_of_the_pages():
@@ -90,13 +90,19 @@ def test_elsewhere_links_are_text_and_there_is_no_action(render):
 
 
 def test_fragment_is_the_document_without_what_surrounds_it():
-    document = html.render(every_block())
-    part = html.fragment(every_block(), root="/keel", may=lambda _: True)
-    assert part in document
+    document, part = html.render(page_of()), html.fragment(page_of(), root="/keel", may=lambda _: True)
+    assert re.sub("<a [^>]*>|</a>", "", part) in document
+
+
+def test_fragment_wide_table_names_each_cell_for_a_phone():
+    page = Page("a", "b", "c", sections=(Section("d", (Table("t", ("x", MARKUP), (("1", "2"),), wide=True),)),))
+    (cell,) = re.findall("<td[^>]*>", html.fragment(page, root="/keel", may=lambda _: True))
+    assert unescape(cell) == f'<td role="cell" data-label="{MARKUP}">'
+    assert "data-label" not in html.render(page)
 
 
 def test_themed_style_has_all_rules_of_the_document():
     document = html.render(every_block())
-    (style,) = findall("<style>(.*?)</style>", document.replace("\n", " "))
+    (style,) = re.findall("<style>(.*?)</style>", document.replace("\n", " "))
     rules = style[style.index("* { box-sizing") :]
     assert rules in html.themed_style().replace("\n", " ")
