@@ -118,7 +118,7 @@ def test_a_door_that_is_killed_has_written_all_or_nothing(store_url: str) -> Non
     run(post(store_url, 0, MONDAY))  # the schema, and an alert that the next observation resolves
     boundaries = run(enter(store_url, 0)).boundaries
     whole, nothing = 0, 0
-    for kill in numbers_of(boundaries):
+    for kill in numbers_of(boundaries, store_url):
         number = kill + 1
         assert run(enter(store_url, number), kill_at=kill).killed
         with Store.open(store_url) as store:

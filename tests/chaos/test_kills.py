@@ -92,7 +92,7 @@ def test_a_promoter_killed_before_and_after_each_step(deployed: World) -> None:
         boundaries = run(promotion(deployed)).boundaries
         assert {"before COMMIT", "after COMMIT", "after set_registered_model_alias"} <= set(boundaries)
         completed = []
-        for number in numbers_of(boundaries):
+        for number in numbers_of(boundaries, deployed.store_url):
             while production(deployed) != start:
                 run(promotion(deployed))
                 assert not require_repaired(deployed), "a promotion that ends by itself leaves nothing to complete"
@@ -101,7 +101,7 @@ def test_a_promoter_killed_before_and_after_each_step(deployed: World) -> None:
             if require_repaired(deployed):
                 completed.append(number)
         first, last = (i for i, name in enumerate(boundaries) if name == "after COMMIT")
-        expected = [number for number in numbers_of(boundaries) if first <= number < last]
+        expected = [number for number in numbers_of(boundaries, deployed.store_url) if first <= number < last]
         assert completed == expected, "what a commit has begun is completed, and nothing else"
 
 
@@ -132,7 +132,7 @@ def test_a_reconciler_killed_anywhere_records_what_a_hand_did_once(deployed: Wor
     hand()
     boundaries = run(look(deployed)).boundaries
     late = 0
-    for rows, number in enumerate(numbers_of(boundaries), start=1):
+    for rows, number in enumerate(numbers_of(boundaries, deployed.store_url), start=1):
         expected = hand()
         assert rows_out_of_band(deployed) == rows
         ended = run(look(deployed), kill_at=number)
