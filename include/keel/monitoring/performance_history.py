@@ -189,12 +189,12 @@ def series(
 def stored_series(
     ws: Workspace, config: ModelConfig, start: datetime, end: datetime, *, bucket: Bucket
 ) -> list[dict[str, Any]]:
-    """Return what `series` returns, of the configured metric alone and without the holdout.
+    """Return what `series` returns, of the configured metric alone, without its coverage and the holdout.
 
     It is read from what is summed already: nothing is written, and no row and no registry is asked, so that a page can
     show a year at once.
     """
-    history = _history(ws, config, start, end, None)
+    history = _history(ws, config, start, end, None, predictions={})
     return [
         _header(begin, _end(begin, bucket), number) | history.report(group, config, (config.performance.metric,))
         for (begin, number), group in history.groups(partial(_floor, bucket)).items()
@@ -247,10 +247,18 @@ def all_sums(
     return HourlyTable.read([body for _, body in used]), np.array([hour for hour, _ in used], "datetime64[s]")
 
 
-def _history(ws: Workspace, config: ModelConfig, start: datetime, end: datetime, version: int | None) -> _History:
-    """Read the hours of each version from the store."""
+def _history(
+    ws: Workspace,
+    config: ModelConfig,
+    start: datetime,
+    end: datetime,
+    version: int | None,
+    predictions: Mapping[tuple[int, datetime], int] | None = None,
+) -> _History:
+    """Read the hours of each version from the store. predictions: their number; None: they are counted."""
     quarantines = ws.store.quarantines(config.model, with_released=True)
-    predictions = ws.predictions(config).hourly_rows(start, end, version)
+    if predictions is None:
+        predictions = ws.predictions(config).hourly_rows(start, end, version)
     stored = ws.store.performance.get(config.model, start, end, version)
     summed = {(number, hour): (n, body) for number, hour, n, body in stored}
     hours: list[_Hour] = []

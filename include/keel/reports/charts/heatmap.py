@@ -21,7 +21,7 @@ _ROW, _GAP = 20.0, 2.0
 _TOP, _BELOW, _LEGEND = 18.0, 22.0, 20.0
 _WIDEST_NAME = 0.32
 """Of the drawing's width."""
-_NARROWEST, _WIDEST = 12.0, 48.0
+_NARROWEST, _WIDEST = 12.0, 64.0
 """Of a cell. Where the cells would be narrower, as on a phone, the oldest are left out."""
 _SWATCH = 14.0
 
@@ -110,25 +110,30 @@ def _label_times(canvas: Canvas, chart: Heatmap, layout: _Layout) -> None:
 
 
 def _draw_legend(canvas: Canvas, chart: Heatmap, layout: _Layout) -> None:
-    """Draw what the shades and marks stand for, as far as there are such cells."""
+    """Draw what the shades and marks stand for, as far as there are such cells, in as many lines as it needs."""
     y = layout.bottom + _BELOW + 4
-    x = 4.0 if layout.left > canvas.width / 4 else layout.left
+    start = 4.0 if layout.left > canvas.width / 4 else layout.left
     cells = [cell for row in chart.cells for cell in row if cell is not None]
-    canvas.text(x, y + 11, "unchanged")
-    x += width_of("unchanged") + 6
+    canvas.text(start, y + 11, "unchanged")
+    x = start + width_of("unchanged") + 6
     for shade in range(SHADES):
         canvas.shapes.append(_swatch(f"h{shade}", x, y))
         x += _SWATCH + _GAP
-    canvas.text(x + 4, y + 11, chart.legend)
-    x += width_of(chart.legend) + 18
+    canvas.text(x + 4, y + 11, chart.legend, room=canvas.width - x - 4)
+    x += width_of(chart.legend) + 20
     for there, label, marked in (
         (any(cell.marked for cell in cells), "drifted", True),
         (any(not finite((cell.value,)) for cell in cells), "not measured", False),
     ):
-        if there and x + _SWATCH + width_of(label) + 6 <= canvas.width:
-            canvas.shapes.append(_swatch("h5" if marked else "hn", x, y, marked=marked))
-            canvas.text(x + _SWATCH + 6, y + 11, label)
-            x += _SWATCH + width_of(label) + 18
+        if not there:
+            continue
+        wide = _SWATCH + 6 + width_of(label)
+        if x + wide > canvas.width:
+            x, y = start, y + _LEGEND
+            canvas.height += _LEGEND
+        canvas.shapes.append(_swatch("h5" if marked else "hn", x, y, marked=marked))
+        canvas.text(x + _SWATCH + 6, y + 11, label)
+        x += wide + 16
 
 
 def _swatch(shade: str, x: float, y: float, *, marked: bool = False) -> str:

@@ -101,17 +101,17 @@ def pad_times(start: float, end: float) -> tuple[float, float]:
 
 
 def times_named(times: Sequence[datetime]) -> list[str]:
-    """Return a short name of each time in order: its day, with the year where it is the first or a new one.
+    """Return a short name of each time in order: its day, with the year where it is the last, or the last of its year.
 
     The time of day is there where a neighbour is of the same day.
 
     >>> times_named([datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 1, 2, 6, tzinfo=UTC)])
-    ['1 Jan 2013', '2 Jan']
+    ['1 Jan', '2 Jan 2013']
     """
     days = [_utc(seconds(time)) for time in times]
     names = []
     for i, day in enumerate(days):
-        name = _day_label(day, year=i == 0 or day.year != days[i - 1].year)
+        name = _day_label(day, year=i == len(days) - 1 or day.year != days[i + 1].year)
         neighbours = [days[j].date() for j in (i - 1, i + 1) if 0 <= j < len(days)]
         names.append(f"{name} {day:%H:%M}" if day.date() in neighbours else name)
     return names

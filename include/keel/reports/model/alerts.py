@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from keel.reports.model.view import ModelView
     from keel.reports.page import Block, Cell
 
-OPEN_ROWS = 8
-"""Alerts that are seen at once: nobody acts on more."""
+OPEN_ROWS = 5
+"""Alerts that are seen at once: nobody acts on more. Those that another one explains are folded."""
 MAX_ROWS = 200
 SEVERITIES = {
     "critical": Tag("critical", Tone.BAD),
@@ -73,8 +73,10 @@ def _blocks(view: ModelView) -> Iterator[Block]:
     if not view.alerts:
         yield Paragraph("No alert is open.", quiet=True)
     else:
-        yield _table(view, f"{numbers.count(len(view.alerts), 'open alert')}, the worst first", view.alerts[:OPEN_ROWS])
-        others = view.alerts[OPEN_ROWS:MAX_ROWS]
+        first = [each for each in view.alerts if not each["inhibited_by"]][:OPEN_ROWS] or view.alerts[:OPEN_ROWS]
+        others = [each for each in view.alerts[:MAX_ROWS] if each not in first]
+        caption = f"{len(first)} of {numbers.count(len(view.alerts), 'open alert')}, the worst first"
+        yield _table(view, caption if others else f"{numbers.count(len(first), 'open alert')}, the worst first", first)
         if others:
             yield Details(f"{numbers.count(len(others), 'more alert')}", (_table(view, "More open alerts", others),))
     if view.silences:
@@ -92,7 +94,7 @@ def _blocks(view: ModelView) -> Iterator[Block]:
 
 
 def _table(view: ModelView, caption: str, alerts: Iterable[Mapping[str, Any]]) -> Table:
-    head = ("about", "severity", "since", "what", "state", "")
+    head = ("about", "severity", "what", "since", "")
     return Table(caption, head, tuple(_row(view, each) for each in alerts), wide=True)
 
 
@@ -104,15 +106,19 @@ def _row(view: ModelView, alert: Mapping[str, Any]) -> tuple[Cell, ...]:
     return (
         about,
         SEVERITIES.get(alert["severity"], Tag(str(alert["severity"]))),
-        numbers.time(alert["first_seen"].replace(second=0, microsecond=0)),
         str(alert["sentence"]),
-        _state(alert),
+        _since(alert),
         Actions(tuple(can)),
     )
 
 
-def _state(alert: Mapping[str, Any]) -> str:
-    words = f"acknowledged by {alert['acknowledged_by']}" if alert["state"] == "acknowledged" else str(alert["state"])
+def _since(alert: Mapping[str, Any]) -> str:
+    """Return since when an alert is open, and what keeps people from being told of it."""
+    words = [numbers.time(alert["first_seen"].replace(second=0, microsecond=0))]
+    if alert["state"] == "acknowledged":
+        words.append(f"acknowledged by {alert['acknowledged_by']}")
     if alert["inhibited_by"]:
-        words += ", explained by another alert"
-    return f"{words}, silenced" if alert["silenced_by"] else words
+        words.append("explained by another alert")
+    if alert["silenced_by"]:
+        words.append("silenced")
+    return ", ".join(words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from keel.monitoring.performance_words import capitalised
@@ -12,7 +13,8 @@ from keel.reports.check import sections as sections_of_check
 from keel.reports.check import words
 from keel.reports.model import alerts, drift, evidence, performance, timeline, versions
 from keel.reports.model.actions import of_model
-from keel.reports.page import Actions, Command, Fact, Page, Paragraph, Section, Tag, Tone
+from keel.reports.page import Command, Fact, Page, Paragraph, Section, Tag, Tone
+from keel.window import DAY, HOUR
 
 if TYPE_CHECKING:
     from keel.reports.model.view import ModelView
@@ -32,9 +34,9 @@ def page(view: ModelView) -> Page:
             section
             for section in (
                 _to_do(view),
-                alerts.section(view),
                 performance.section(view),
                 drift.section(view),
+                alerts.section(view),
                 evidence.live(view),
                 evidence.experiment(view),
                 versions.section(view),
@@ -115,25 +117,33 @@ def _check_fact(view: ModelView) -> Fact:
     if view.check is None or view.checked_at is None:
         return Fact("No check yet", (coming,))
     window = numbers.span(view.check.window.start, view.check.window.end)
-    made = numbers.time(view.checked_at.replace(second=0, microsecond=0))
-    return Fact(_ago(view), (f"last check, {made}", f"of {window}", coming))
+    return Fact(_ago(view.now - view.checked_at), ("the last check ran", f"of {window}", coming))
 
 
-def _ago(view: ModelView) -> str:
-    if view.checked_at is None or view.checked_at > view.now:
-        return "Just now"
-    return f"{numbers.duration(view.now - view.checked_at)} ago"
+def _ago(passed: timedelta) -> str:
+    """Return how long ago something was, in its greatest unit.
+
+    >>> _ago(timedelta(minutes=26, seconds=6)), _ago(timedelta(days=1, hours=3)), _ago(timedelta(seconds=20))
+    ('26 minutes ago', '1 day ago', 'Just now')
+    """
+    for unit, length in (("day", DAY), ("hour", HOUR), ("minute", timedelta(minutes=1))):
+        if passed >= length:
+            return f"{numbers.count(passed // length, unit)} ago"
+    return "Just now"
 
 
 def _to_do(view: ModelView) -> Section:
-    """Return what waits for a person, what can be done here, and the first steps of a model without a version."""
-    blocks: list[Block] = [Paragraph(text) for text in _waiting(view)]
+    """Return what the check asks for, what waits for a person, and what can be done here."""
+    blocks: list[Block] = [*sections_of_check.next_steps(view.check).blocks] if view.check else []
+    blocks += [Paragraph(text) for text in _waiting(view)]
     if view.state.deployment.production is None and not view.state.version_statuses:
         blocks.append(Paragraph("Train the first version:"))
         blocks.append(Command(f"airflow dags trigger {view.model}.retrain"))
+    elif view.check is None:
+        blocks.append(Paragraph("Nothing was checked yet. The first check shows whether the data has changed."))
     if (can := of_model(view)).actions:
-        blocks.append(Actions(can.actions))
-    return Section("Now", tuple(blocks))
+        blocks.append(can)
+    return Section("What to do", tuple(blocks))
 
 
 def _waiting(view: ModelView) -> Iterator[str]:

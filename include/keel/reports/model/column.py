@@ -179,6 +179,6 @@ def _measures(view: ColumnView) -> Iterator[Block]:
         for each in measures(view.column, report.alpha, (report.psi_warn, report.psi_alert))
     )
     if rows:
-        yield Table("Each measure and what it means", ("measure", "value", "meaning"), rows, (1,))
+        yield Table("Each measure and what it means", ("measure", "value", "meaning"), rows, (1,), wide=True)
     else:
         yield Paragraph(summary(view.column) or "Nothing was measured.", quiet=True)

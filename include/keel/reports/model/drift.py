@@ -44,7 +44,7 @@ def _blocks(view: ModelView) -> list[Block]:
         tuple(f"{column.name} (output)" if column.role == "output" else column.name for column in shown),
         tuple(window.end for window in history.windows),
         tuple(tuple(_cells(view, column)) for column in shown),
-        f"PSI {numbers.number(FULL * history.thresholds[1])} above chance",
+        f"PSI {numbers.number(FULL * history.thresholds[1])} above chance, or more",
         tuple(_marks(history)),
     )
     newest = Local("The newest check in full", check_path(view.model, history.windows[-1]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from statistics import median
 from typing import TYPE_CHECKING
 
 from keel.monitoring.performance_words import capitalised
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 POINTS = 3 * LENGTH
 """Points of performance that are drawn at most, of each version."""
+SEVERAL = 5
+FEW_LABELS = 0.5
+"""Share of the usual number of labels below which the first and last of `SEVERAL` buckets are not drawn."""
 Reports = Sequence[tuple[int, Window, "StoredPerformanceReport"]]
 
 
@@ -48,7 +52,21 @@ def realised(
     bucket = bucket_of((until - since) / DAY)
     found = stored_series(ws, config, floor_hour(since), until, bucket=bucket)
     measured = (measured_of(part) for part in found if part["metric"] in part["metrics"])
-    return tuple(replace(each, holdout=_holdout(reports.get(each.version))) for each in measured if each.n)
+    return tuple(
+        replace(each, holdout=_holdout(reports.get(each.version)))
+        for each in _whole([part for part in measured if part.n])
+    )
+
+
+def _whole(parts: Sequence[Measured]) -> Sequence[Measured]:
+    """Return measures without the first and last buckets that are cut: their few labels would take the whole axis."""
+    starts = sorted({part.start for part in parts})
+    sizes = {start: sum(part.n for part in parts if part.start == start) for start in starts}
+    if len(starts) < SEVERAL:
+        return parts
+    usual = FEW_LABELS * median(sizes.values())
+    cut = {start for start in (starts[0], starts[-1]) if sizes[start] < usual}
+    return [part for part in parts if part.start not in cut]
 
 
 def _holdout(report: StoredPerformanceReport | None) -> float | None:

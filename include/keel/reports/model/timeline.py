@@ -69,6 +69,7 @@ def section(view: ModelView) -> Section:
 def _table(caption: str, rows: Sequence[TimelineRow]) -> Table:
     lines: tuple[tuple[Cell, ...], ...] = tuple(
         (
+            str(row.seq),
             numbers.time(row.at.replace(second=0, microsecond=0)),
             f"{row.sentence.partition('. ')[0].rstrip('.')}.",
             row.actor or "by schedule",
@@ -76,4 +77,4 @@ def _table(caption: str, rows: Sequence[TimelineRow]) -> Table:
         )
         for row in rows
     )
-    return Table(caption, ("when", "what", "by", "evidence"), lines, wide=True)
+    return Table(caption, ("row", "when", "what", "by", "evidence"), lines, wide=True)

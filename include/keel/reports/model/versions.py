@@ -9,7 +9,7 @@ from keel.deployments.history import PROMOTABLE, Status
 from keel.ledger.wording import as_mapping, as_number, parse_utc
 from keel.reports import numbers
 from keel.reports.comparison.words import with_current_names
-from keel.reports.metric_words import metric_name
+from keel.reports.metric_words import better, metric_name
 from keel.reports.model.actions import promote
 from keel.reports.model.addresses import report_path
 from keel.reports.model.view import VersionLine
@@ -30,7 +30,7 @@ TAGS = {
 }
 MAX_VERSIONS = 12
 """Versions of the table: the newest, and those that are deployed."""
-RESULTS = {"pass": "passed", "fail": "not better", "inconclusive": "not shown to be better"}
+RESULTS = {"pass": "better", "fail": "not better", "inconclusive": "not shown to be better"}
 
 
 def version_lines(
@@ -91,14 +91,13 @@ def section(view: ModelView) -> Section:
     metric = metric_name(view.config.performance.metric)
     timed = any(line.speed for line in view.versions)
     head = (
-        *("version", "status", "since", "trained on", f"{metric} on its holdout", "on live labels", "compared"),
+        *("version", "status", "trained on", "on its holdout", "on live labels", "compared"),
         *(("median latency", "size") if timed else ()),
         "",
     )
     rows = tuple(_row(view, line, timed=timed) for line in view.versions)
-    blocks: list[Block] = [
-        Table("Versions, the newest first", head, rows, (4, 5, *((7, 8) if timed else ())), wide=True)
-    ]
+    caption = f"Versions, the newest first, with their {metric}; {better(view.config.performance.metric)}"
+    blocks: list[Block] = [Table(caption, head, rows, (3, 4, *((6, 7) if timed else ())), wide=True)]
     deleted = sum(each.status is Status.DELETED for each in view.state.version_statuses.values())
     more = len(view.state.version_statuses) - deleted - len(view.versions)
     notes = (
@@ -124,12 +123,11 @@ def _row(view: ModelView, line: VersionLine, *, timed: bool) -> tuple[Cell, ...]
     )
     may_be_promoted = line.status in PROMOTABLE and view.state.deployment.production != line.version
     return (
-        f"version {line.version}",
+        str(line.version),
         TAGS.get(line.status, Tag(str(line.status))),
-        numbers.time(line.since.replace(hour=0, minute=0, second=0, microsecond=0)),
         numbers.span(start, end) if start and end else "",
         numbers.number(own.value) if own and own.value is not None else "",
-        f"{numbers.number(live.value)} ({numbers.count(live.n, 'label')})" if live else "",
+        f"{numbers.number(live.value)} ({live.n:,})" if live else "",
         _compared(line),
         *(speed if timed else ()),
         Actions((promote(view.model, line.version),)) if may_be_promoted else "",
@@ -141,6 +139,6 @@ def _compared(line: VersionLine) -> Cell:
     if not line.comparison:
         return ""
     champion, verdict = line.comparison.get("champion"), str(line.comparison.get("verdict"))
-    against = f" against version {champion}" if champion is not None else ""
-    words, report = f"{RESULTS.get(verdict, verdict)}{against}", line.comparison.get("report_id")
+    words = f"{RESULTS.get(verdict, verdict)} than version {champion}" if champion is not None else "the first version"
+    report = line.comparison.get("report_id")
     return Local(words, report_path(str(report))) if report else words
