@@ -47,6 +47,7 @@ class Workspace:
         store_url: str | None = None,
         tracking_uri: str | None = None,
         store_timeout: float = DEFAULT_TIMEOUT,
+        statement_timeout: float | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Workspace:
         """Open an installation.
@@ -54,7 +55,7 @@ class Workspace:
         Each argument that is missing comes from the environment (``KEEL_HOME``, ``KEEL_STORE_URL``,
         ``MLFLOW_TRACKING_URI``). Without those, SQLite files under ``.keel`` in the project are used.
 
-        store_timeout: seconds to wait for a connection to the store, or for another writer in it.
+        store_timeout, statement_timeout: seconds to wait for the store, as of `keel.store.Store.open`.
 
         Raises
         ------
@@ -73,7 +74,8 @@ class Workspace:
         uri = tracking_uri or environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
         # A server stores artifacts itself; a database needs a folder for them.
         artifacts = None if uri.startswith("http") else folder / "mlartifacts"
-        store = Store.open(store_url or store_url_of(environ, folder), timeout=store_timeout)
+        url = store_url or store_url_of(environ, folder)
+        store = Store.open(url, timeout=store_timeout, statement_timeout=statement_timeout)
         pages = environ.get("KEEL_MLFLOW_URL") or None
         return cls(folder, store, Registry(uri, artifacts=artifacts, pin=LedgerPins(store), pages=pages))
 

@@ -83,7 +83,7 @@ class Store:
         self._quarantines = Quarantines(database)
 
     @classmethod
-    def open(cls, url: str, *, timeout: float = DEFAULT_TIMEOUT) -> Self:
+    def open(cls, url: str, *, timeout: float = DEFAULT_TIMEOUT, statement_timeout: float | None = None) -> Self:
         """Open the store at a URL and migrate its schema. Creates a SQLite file and its folder if they are missing.
 
         Parameters
@@ -92,6 +92,8 @@ class Store:
             ``sqlite:////absolute/path.db`` or ``postgresql://user:password@host:5432/database``.
         timeout
             Seconds to wait for a connection or for another writer.
+        statement_timeout
+            Seconds after which PostgreSQL ends a statement on single rows; None: never. A migration has no limit.
 
         Raises
         ------
@@ -109,6 +111,7 @@ class Store:
         except BaseException:
             database.close()
             raise
+        database.statement_timeout = statement_timeout
         return cls(database)
 
     @classmethod

@@ -71,6 +71,7 @@ def _opened() -> Workspace:
             store_url=_store_url,
             tracking_uri=tracking_uri(mlflow) if mlflow else None,
             store_timeout=TIMEOUT,
+            statement_timeout=TIMEOUT,
         )
     except KeelError as error:
         _failed = time.monotonic(), error

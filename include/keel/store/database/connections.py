@@ -23,6 +23,8 @@ _POSTGRESQL = frozenset({"postgresql", "postgres", "postgresql+psycopg2", "postg
 _SUPPORTED = "sqlite:////absolute/path.db and postgresql://user:password@host:5432/database"
 # Enough for the threads of a task. The scoring service's threads wait for the one writer in any case.
 _POOL_SIZE, _MAX_OVERFLOW = 4, 12
+_KEEPALIVES = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+"""Of PostgreSQL: a server that has vanished from the network is given up after a minute, not after two hours."""
 _inherited: list[object] = []
 
 
@@ -53,6 +55,8 @@ class Database:
     def __init__(self, url: sa.URL, timeout: float) -> None:
         self.url = url
         self.timeout = timeout
+        self.statement_timeout: float | None = None
+        """Seconds after which PostgreSQL ends a statement of the engine's; None: never."""
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self._reconnect()
 
@@ -126,7 +130,8 @@ class Database:
         return self._arrow.connect()
 
     def _bounded(self) -> sa.URL:
-        return self.url.update_query_dict({"connect_timeout": str(max(2, int(self.timeout))), **self.url.query})
+        connect = {"connect_timeout": str(max(2, int(self.timeout)))}
+        return self.url.update_query_dict({**connect, **_KEEPALIVES, **self.url.query})
 
     def _open(self) -> adbc.Connection:
         if self.is_sqlite:
@@ -135,6 +140,8 @@ class Database:
         return adbc.connect_postgresql(uri)
 
     def _begin(self, connection: sa.Connection) -> None:
+        if self.statement_timeout is not None and not self.is_sqlite:
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(self.statement_timeout * 1000)}")
         if connection.get_execution_options().get("keel_read"):
             return
         if self.is_sqlite:

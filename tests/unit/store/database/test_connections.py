@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,19 @@ def test_locked_store_raises_after_the_timeout(store_url: str) -> None:
                     write()
         assert log.append(table).stored == 1
         waiter.quarantine("m", NOON, LATER, "", NOON)
+
+
+@pytest.mark.postgres
+def test_statement_that_takes_too_long_is_ended_in_reads_and_writes(
+    new_postgres_database: Callable[[], str],
+) -> None:
+    with Store.open(new_postgres_database(), statement_timeout=0.2) as store:
+        for transaction in (store.connect, store.begin):
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailable), transaction() as connection:
+                connection.execute(sa.text("SELECT pg_sleep(20)"))
+            assert time.monotonic() - began < 5
+        assert store.reports.list("m") == []
 
 
 def test_readers_do_not_wait_for_the_writer(store_url: str) -> None:
