@@ -166,6 +166,8 @@ class Table:
     """Columns that are aligned to the right."""
     wide: bool = False
     """Whether it may be wider than a phone, and scrolls there."""
+    unbroken: tuple[int, ...] = ()
+    """Columns of short cells, whose lines do not wrap."""
 
 
 def without_actions(table: Table, may: Callable[[str], bool] | None) -> Table:
@@ -185,8 +187,9 @@ def without_actions(table: Table, may: Callable[[str], bool] | None) -> Table:
     if len(kept) == len(table.head):
         return table
     rows = tuple(tuple(row[i] for i in kept if i < len(row)) for row in table.rows)
-    numeric = tuple(kept.index(i) for i in table.numeric if i in kept)
-    return replace(table, head=tuple(table.head[i] for i in kept), rows=rows, numeric=numeric)
+    numeric, unbroken = (tuple(kept.index(i) for i in of if i in kept) for of in (table.numeric, table.unbroken))
+    head = tuple(table.head[i] for i in kept)
+    return replace(table, head=head, rows=rows, numeric=numeric, unbroken=unbroken)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ each model along an index, and reads no others.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from keel.store.database.connections import Database
 
 Rows = list[dict[str, Any]]
+Kind = sa.Text | sa.BigInteger
 _TIMES = frozenset({"window_start", "window_end", "created_at", "since", "first_seen"})
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -56,13 +57,14 @@ class FleetTable:
         """
         if not models or not kinds:
             return []
-        model, kind = _listed("model", models), _listed("kind", kinds)
+        model, kind = self._listed("model", models), self._listed("kind", kinds)
         r, earlier = reports.c, reports.alias().c
         newest = sa.select(sa.func.max(earlier.window_end))
         newest = newest.where(earlier.model == model.c.model, earlier.kind == kind.c.kind)
         each = model.join(kind, sa.true())
         ending = sa.select(model.c.model, kind.c.kind, newest.scalar_subquery().label("ending"))
-        ends = ending.select_from(each).cte("ends")
+        # without the offset, SQLite would join all reports of a model with each kind
+        ends = ending.select_from(each).offset(0).cte()
         first = sa.select(sa.func.min(earlier.window_end)).where(
             earlier.model == r.model,
             earlier.kind == r.kind,
@@ -76,12 +78,9 @@ class FleetTable:
         """Return ``model, version, window_end, status`` and ``body``, a text, of some reports, by the window's end."""
         if not wanted:
             return []
-        names = ("since", "until", "gap", "least", "most")
-        asked = sa.values(
-            sa.column("model", sa.Text), *(sa.column(name, sa.BigInteger) for name in names), name="asked"
-        )
-        asked = asked.data([_as_numbers(each) for each in wanted])
-        part, r = asked.cte("asked_for"), reports.c
+        numbers = dict.fromkeys(("since", "until", "gap", "least", "most"), sa.BigInteger())
+        part = self._table([_as_numbers(each) for each in wanted], {"model": sa.Text(), **numbers})
+        r = reports.c
         length = r.window_end - r.window_start
         mine = sa.and_(
             r.model == part.c.model,
@@ -94,7 +93,7 @@ class FleetTable:
         ending = sa.func.max(r.window_end).label("ending")
         picked = sa.select(r.model, ending).join_from(part, reports, mine)
         bucket = sa.cast(part.c.until - r.window_end, sa.BigInteger).op("/")(part.c.gap)
-        chosen = picked.group_by(r.model, bucket).cte("chosen")
+        chosen = picked.group_by(r.model, bucket).cte()
         same = sa.and_(r.model == chosen.c.model, r.kind == kind, r.window_end == chosen.c.ending)
         query = sa.select(r.model, r.version, r.window_end, r.status, r.body).join_from(chosen, reports, same)
         return [_with_times(row) for row in self._rows(query.order_by(r.window_end))]
@@ -109,7 +108,7 @@ class FleetTable:
         """Return when the last decision of a check of each model was first stored; a model without one is in none."""
         if not models:
             return {}
-        model, d = _listed("model", models), decisions.c
+        model, d = self._listed("model", models), decisions.c
         mine = sa.and_(d.model == model.c.model, d.decision_id.startswith("decision-", autoescape=True))
         last = sa.select(d.created_at).where(mine).order_by(d.created_at.desc()).limit(1).scalar_subquery()
         rows = self._rows(sa.select(model.c.model, last.label("last")))
@@ -129,11 +128,11 @@ class FleetTable:
         changed = ledger.c.generation_to != ledger.c.generation_from
         query = sa.select(ledger)
         if newest is not None and models:
-            model, earlier = _listed("model", models), ledger.alias()
+            model, earlier = self._listed("model", models), ledger.alias()
             e = earlier.c
             since = sa.select(e.seq).where(e.model == model.c.model, e.generation_to != e.generation_from)
             nth = since.order_by(e.seq.desc()).limit(1).offset(newest - 1).scalar_subquery()
-            first = sa.select(model.c.model, sa.func.coalesce(nth, 0).label("first")).cte("first_rows")
+            first = sa.select(model.c.model, sa.func.coalesce(nth, 0).label("first")).cte()
             same = sa.and_(ledger.c.model == first.c.model, ledger.c.seq >= first.c.first)
             query = query.join_from(first, ledger, same)
         else:
@@ -177,22 +176,36 @@ class FleetTable:
         rows = self._rows(query.where(label_sums.c.model.in_(models)).group_by(label_sums.c.model))
         return {row["model"]: from_micros(int(row["hour"])) for row in rows}
 
+    def _listed(self, name: str, values: Collection[str]) -> CTE:
+        """Return a table of one column of texts."""
+        return self._table([{name: value} for value in dict.fromkeys(values)], {name: sa.Text()})
+
+    def _table(self, rows: Sequence[Mapping[str, str | int]], kinds: Mapping[str, Kind]) -> CTE:
+        """Return rows as a table of the query.
+
+        They are one parameter, as JSON: the statement is the same whatever their number, and is compiled once.
+        """
+        given = sa.bindparam(None, json.dumps(rows), type_=sa.Text)
+        if self._database.is_sqlite:
+            value = sa.func.json_each(given).table_valued("value").c.value
+            columns = [sa.func.json_extract(value, f"$.{name}", type_=kind).label(name) for name, kind in kinds.items()]
+            # without the offset, SQLite would read the JSON again for each row that is joined
+            return sa.select(*columns).offset(0).cte()
+        fields = [sa.column(name, kind) for name, kind in kinds.items()]
+        table = sa.func.json_to_recordset(sa.cast(given, sa.JSON)).table_valued(*fields)
+        table = table.render_derived(with_types=True)
+        return sa.select(*(table.c[name] for name in kinds)).cte()
+
     def _rows(self, query: sa.Select[Any]) -> Rows:
         with self._database.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
-
-
-def _listed(name: str, values: Collection[str]) -> CTE:
-    """Return a table of one column of texts."""
-    table = sa.values(sa.column(name, sa.Text), name=f"{name}_values")
-    return table.data([(value,) for value in dict.fromkeys(values)]).cte(f"{name}_list")
 
 
 def _with_times(row: dict[str, Any]) -> dict[str, Any]:
     return {name: from_micros(value) if name in _TIMES and value is not None else value for name, value in row.items()}
 
 
-def _as_numbers(each: Thinned) -> tuple[str | int, ...]:
+def _as_numbers(each: Thinned) -> dict[str, str | int]:
     length = each.length // _MICROSECOND
-    gap = max(each.gap // _MICROSECOND, 1)
-    return (each.model, to_micros(each.since), to_micros(each.until), gap, length // 2, 2 * length)
+    times = {"since": to_micros(each.since), "until": to_micros(each.until), "gap": max(each.gap // _MICROSECOND, 1)}
+    return {"model": each.model, **times, "least": length // 2, "most": 2 * length}

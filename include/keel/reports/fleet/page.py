@@ -18,12 +18,13 @@ from keel.reports.fleet.states import State, present_check
 from keel.reports.fleet.words import about, clock
 from keel.reports.metric_words import metric_name
 from keel.reports.page import Block, Cell, Command, Local, Page, Paragraph, Section, Stacked, Table, Tag
+from keel.window import DAY
 
 if TYPE_CHECKING:
     from keel.reports.fleet.collect import Fleet, ModelRow
     from keel.reports.fleet.facts import ModelFacts
 
-HEAD = (
+COLUMNS = (
     "Model",
     "State",
     "In one sentence",
@@ -34,10 +35,12 @@ HEAD = (
     "Last check",
     "Next check",
 )
+SHORT = ("Model", "Performance", "Drift", "Experiment", "Last check", "Next check")
+"""Columns whose cells do not wrap."""
 ALERT_KINDS = 3
 """Kinds of open alerts that a cell names."""
-NONE = "–"
-"""In a cell that has nothing to say."""
+SEVERAL = 2
+"""Values that a line needs."""
 
 
 def page(fleet: Fleet, *, first_steps: bool) -> Page:
@@ -93,27 +96,35 @@ def _first_steps() -> tuple[Block, ...]:
 
 
 def _table(fleet: Fleet) -> Table:
-    rows = tuple(_row(row, fleet.now) for row in fleet.rows)
-    return Table("How each model is, the worst first", HEAD, rows, wide=True)
+    """Return the models as a table, without the columns in which no model has anything."""
+    cells = [_cells(row, fleet.now) for row in fleet.rows]
+    head = tuple(dict.fromkeys(name for each in cells for name in each))
+    shown = [name for name in COLUMNS if name in head]
+    rows = tuple(tuple(each.get(name, "") for name in shown) for each in cells)
+    unbroken = tuple(i for i, name in enumerate(shown) if name in SHORT)
+    return Table("How each model is, the worst first", tuple(shown), rows, wide=True, unbroken=unbroken)
 
 
-def _row(row: ModelRow, now: datetime) -> tuple[Cell, ...]:
+def _cells(row: ModelRow, now: datetime) -> dict[str, Cell]:
+    """Return the cells of a model by the title of their column, those without content left out."""
     facts = row.facts
     local = Local(row.model, f"models/{quote(row.model, safe='')}")
     if facts is None:
-        return (local, row.state.tag, row.error, *(NONE for _ in HEAD[3:]))
+        return {"Model": local, "State": row.state.tag, "In one sentence": row.error}
     version = facts.deployment.production
-    return (
-        Stacked(local, f"version {version}" if version is not None else "no version"),
-        row.state.tag,
-        sentence(facts, row.state, now),
-        _performance(facts),
-        _drift(facts),
-        _alerts(facts),
-        _experiment(facts, now),
-        _last_check(facts, now),
-        _next_check(facts, row.state, now),
-    )
+    said = sentence(facts, row.state, now)
+    cells: dict[str, Cell] = {
+        "Model": Stacked(local, f"version {version}" if version is not None else "no version"),
+        "State": row.state.tag,
+        "In one sentence": Stacked("", said) if row.state is State.FINE else said,
+        "Performance": _performance(facts),
+        "Drift": _drift(facts),
+        "Open alerts": _alerts(facts),
+        "Experiment": _experiment(facts, now),
+        "Last check": _last_check(facts, now),
+        "Next check": _next_check(facts, row.state, now),
+    }
+    return {name: cell for name, cell in cells.items() if cell != ""}
 
 
 def _performance(facts: ModelFacts) -> Cell:
@@ -121,32 +132,31 @@ def _performance(facts: ModelFacts) -> Cell:
     check = present_check(facts)
     report = check.performance if check else None
     if report is None:
-        return NONE
+        return ""
     now, then = report.current.get(report.metric), report.reference.get(report.metric)
-    value, holdout = numbers.alike(now.value if now else None, then.value if then else None)
-    if now is None or now.value is None:
-        numbers_below = f"{metric_name(report.metric)}: {report.status.replace('_', ' ')}"
-    else:
-        numbers_below = f"{metric_name(report.metric)} {value}, holdout {holdout}"
+    value, holdout = (numbers.number(each.value) if each else numbers.UNKNOWN for each in (now, then))
+    metric = metric_name(report.metric).removesuffix(" score")
+    known = now is not None and now.value is not None
+    below = f"{metric} {value}, holdout {holdout}" if known else report.status.replace("_", " ")
     values = tuple(each.value if each.metric == report.metric else None for each in facts.history)
-    if sum(value is not None for value in values) < 2:
-        return numbers_below
-    return Stacked(Sparkline(values, threshold=then.value if then else None), numbers_below)
+    if sum(value is not None for value in values) < SEVERAL:
+        return Stacked("", below)
+    return Stacked(Sparkline(values, threshold=then.value if then else None), below)
 
 
 def _drift(facts: ModelFacts) -> Cell:
     check = present_check(facts)
     if check is None or check.drift is None:
-        return NONE
+        return ""
     if check.drift.status == "insufficient":
         return "too few rows"
     drifted, columns = len(check.drift.names("drift")), len(check.drift.names("ok", "insufficient", "warn", "drift"))
-    return Stacked(numbers.share(check.drift.share_drifted, 2), f"{drifted} of {columns} inputs")
+    return Stacked(numbers.share(check.drift.share_drifted, 2), f"{drifted} of {columns}")
 
 
 def _alerts(facts: ModelFacts) -> Cell:
     if not facts.alerts:
-        return NONE
+        return ""
     kinds = Counter(str(alert["kind"]).replace("_", " ") for alert in facts.alerts).most_common()
     named = [f"{number} {kind}" for kind, number in kinds[:ALERT_KINDS]]
     if more := sum(number for _, number in kinds[ALERT_KINDS:]):
@@ -160,7 +170,7 @@ def _alerts(facts: ModelFacts) -> Cell:
 def _experiment(facts: ModelFacts, now: datetime) -> Cell:
     running = facts.experiment
     if running is None:
-        return NONE
+        return ""
     plan = running.plan
     share = answered(running, now)
     n = as_number(running.evaluation.get("n"))
@@ -170,13 +180,18 @@ def _experiment(facts: ModelFacts, now: datetime) -> Cell:
 
 def _last_check(facts: ModelFacts, now: datetime) -> Cell:
     last = facts.times.last or facts.checked_at
-    return Stacked(f"{about(now - last)} ago", clock(last, now)) if last else "never"
+    return Stacked(f"{about(now - last)} ago", _at(last, now)) if last else "never"
 
 
 def _next_check(facts: ModelFacts, state: State, now: datetime) -> Cell:
     due = facts.times.due
     if due is None:
-        return NONE if facts.deployment.production is None else "on request"
+        return "" if facts.deployment.production is None else "on request"
     if facts.times.is_overdue(now):
         return Stacked(Tag("overdue", State.OVERDUE.tag.tone), f"since {clock(due, now)}")
-    return Stacked(f"in {about(due - now)}" if due > now else "now", clock(due, now))
+    return Stacked(f"in {about(due - now)}" if due > now else "now", _at(due, now))
+
+
+def _at(moment: datetime, now: datetime) -> str:
+    """Return a time, whose day goes without saying within a day beside how far away it is."""
+    return f"{moment:%H:%M}" if abs(moment - now) < DAY else clock(moment, now)

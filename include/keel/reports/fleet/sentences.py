@@ -96,8 +96,8 @@ def _labels_missing(facts: ModelFacts, now: datetime) -> str:
         return headline(check)
     least = facts.config.performance.min_label_rate
     return (
-        f"{numbers.share(performance.label_rate, 2)} of the {performance.due:,} labels that are due have arrived, and "
-        f"{numbers.share(least, 2)} are needed. Harm would not be seen until they come."
+        f"{numbers.share(performance.label_rate, 2)} of {performance.due:,} due labels have arrived; "
+        f"{numbers.share(least, 2)} are needed. Harm is not seen until they come."
     )
 
 

@@ -50,20 +50,21 @@ def rest_of(count: int) -> str:
 def _title(block: Table, column: int, role: str) -> str:
     title = text(block.head[column], CELL)
     label = "" if title else f' aria-label="{UNNAMED}"'
-    return f'<th scope="col"{role}{label}{_numeric(block, column)}>{title}</th>'
+    return f'<th scope="col"{role}{label}{_classes(block, column)}>{title}</th>'
 
 
 def _row(block: Table, row: tuple[Cell, ...], live: Live | None, stacked: bool) -> str:
     first, *others = (cell(value, live) for value in row)
     if not stacked:
-        cells = "".join(f"<td{_numeric(block, i)}>{value}</td>" for i, value in enumerate(others, start=1))
-        return f'<tr><th scope="row"{_numeric(block, 0)}>{first}</th>{cells}</tr>'
+        cells = "".join(f"<td{_classes(block, i)}>{value}</td>" for i, value in enumerate(others, start=1))
+        return f'<tr><th scope="row"{_classes(block, 0)}>{first}</th>{cells}</tr>'
     cells = "".join(
-        f'<td role="cell" data-label="{text(title, CELL)}"{_numeric(block, i)}>{value}</td>'
+        f'<td role="cell" data-label="{text(title, CELL)}"{_classes(block, i)}>{value}</td>'
         for i, (value, title) in enumerate(zip(others, block.head[1:], strict=False), start=1)
     )
-    return f'<tr role="row"><th scope="row" role="rowheader"{_numeric(block, 0)}>{first}</th>{cells}</tr>'
+    return f'<tr role="row"><th scope="row" role="rowheader"{_classes(block, 0)}>{first}</th>{cells}</tr>'
 
 
-def _numeric(block: Table, column: int) -> str:
-    return ' class="num"' if column in block.numeric else ""
+def _classes(block: Table, column: int) -> str:
+    names = [name for name, columns in (("num", block.numeric), ("unbroken", block.unbroken)) if column in columns]
+    return f' class="{" ".join(names)}"' if names else ""
