@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PHONE = 340
 """Pixels of a chart on a phone."""
 
-BROAD = 1080
+BROAD = 1200
 """Pixels of a trend on the page in Airflow, which is broader than a document."""
 
 

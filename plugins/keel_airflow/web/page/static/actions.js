@@ -90,6 +90,11 @@
     }
   };
 
+  const showFault = (field, words) => {
+    form.elements[field].setAttribute("aria-invalid", "true");
+    document.getElementById(`field-${field}-error`).textContent = words;
+  };
+
   const showProblem = ({ status, json }) => {
     const parts = [element("strong", { textContent: json.title || `Airflow answers ${status}` })];
     if (json.detail) parts.push(element("p", { textContent: String(json.detail) }));
@@ -98,8 +103,7 @@
       const input = form.elements[field];
       const words = [message, remedy].filter(Boolean).join(": ");
       if (input && current.action.fields.some((each) => each.name === field)) {
-        input.setAttribute("aria-invalid", "true");
-        document.getElementById(`field-${field}-error`).textContent = words;
+        showFault(field, words);
       } else {
         rest.push(element("li", {}, element("b", { textContent: field }), ` ${words}`));
       }
@@ -158,6 +162,9 @@
     for (const each of form.querySelectorAll("[aria-invalid]")) each.removeAttribute("aria-invalid");
     for (const each of form.querySelectorAll(".error")) each.textContent = "";
     show(fault);
+    const missing = running.action.fields.filter((field) => field.required && !form.elements[field.name].value.trim());
+    for (const { name } of missing) showFault(name, "Fill this in.");
+    if (missing.length) return void form.elements[missing[0].name].focus();
     running.body = bodyOf(running);
     confirm.disabled = true;
     show(state, element("progress", { ariaLabel: "It is being sent" }), element("p", { textContent: "It is being sent." }));

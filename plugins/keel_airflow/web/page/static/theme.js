@@ -1,5 +1,5 @@
 "use strict";
-// Runs before anything is drawn. In Airflow's frame the page takes Airflow's theme, elsewhere the system's.
+// Runs before anything is drawn. In Airflow's frame the page takes Airflow's theme and background, elsewhere the system's.
 {
   const root = document.documentElement;
   const framed = parent !== window;
@@ -10,6 +10,7 @@
       const take = () => {
         const dark = outer.classList.contains("dark") || outer.dataset.theme === "dark";
         root.dataset.theme = dark ? "dark" : "light";
+        root.style.setProperty("--bg", getComputedStyle(parent.document.body).backgroundColor);
       };
       new MutationObserver(take).observe(outer, { attributes: true, attributeFilter: ["class", "data-theme"] });
       take();
