@@ -51,10 +51,15 @@ class Call:
     def is_page(self) -> bool:
         return self.route.startswith("/keel/") and not self.route.endswith(".json")
 
+    def path(self, ids: dict[str, str]) -> str:
+        """Return the path with the values of its parameters."""
+        template = self.route.replace("/*", "/{file}").replace(":path}", "}")
+        return template.format_map({**ids, **self.parameters}).format_map(ids)
+
     def send(self, web: ApiServer, ids: dict[str, str], *, user: str, **changes: Any) -> httpx.Response:
         """Send it as a user. changes: other values of parameters, of the query's or of the body's keys."""
-        values = {**ids, **self.parameters, **changes}
-        path = self.route.replace("/*", "/{file}").format_map(values)
+        values = {**ids, **changes}
+        path = self.path(values)
         query = {key: changes.get(key, value).format_map(values) for key, value in self.query.items()}
         body = self.body and {key: changes.get(key, value) for key, value in self.body.items()}
         return web.ask(self.method, path, user=user, params=query, json=body)
@@ -70,11 +75,15 @@ CALLS = [
     Call("GET", "/models/{model}/alerts"),
     Call("GET", "/models/{model}/experiments"),
     Call("GET", "/keel/openapi.json"),
+    Call("GET", "/keel/"),
+    Call("GET", "/keel/models/{model}"),
     Call("GET", "/keel/models/{model}/checks"),
+    Call("GET", "/keel/models/{model}/columns/{column:path}", parameters={"column": "wind"}),
+    Call("GET", "/keel/dag/{dag_id}", parameters={"dag_id": "{model}.drift_check"}),
     Call("GET", "/keel/reports/{report_id}"),
     Call("GET", "/keel/static/{name}", parameters={"name": "keel.css"}),
 ]
-OF_A_MODEL = [call for call in CALLS if "{model}" in call.route or "model" in {**call.query, **(call.body or {})}]
+OF_A_MODEL = [call for call in CALLS if "{model}" in call.id or "model" in {**call.query, **(call.body or {})}]
 
 each_call = pytest.mark.parametrize("call", CALLS, ids=lambda call: call.id)
 
@@ -138,8 +147,7 @@ def test_the_right_role_has_success(web: ApiServer, ids: dict[str, str], call: C
 def test_another_method_is_refused(web: ApiServer, ids: dict[str, str], call: Call) -> None:
     allowed = {each.method for each in CALLS if each.route == call.route}
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - allowed:
-        path = call.route.replace("/*", "/{file}").format_map({**ids, **call.parameters})
-        answer = web.ask(method, path, json={})
+        answer = web.ask(method, call.path(ids), json={})
         assert answer.status_code == 405, (method, answer.text)
         assert set(answer.headers["allow"].replace(" ", "").split(",")) <= allowed | {"HEAD"}
         assert_problem(answer, call)
