@@ -103,6 +103,12 @@ def report(caller: Caller, report_id: str) -> View:
         from keel.reports.production import experiment
 
         return View("Experiment", experiment.page(found["body"]), above)
+    if kind == "probation":
+        from keel.reports.production import probation
+
+        evaluated = probation.collect(installation.workspace(), name, found["version"])
+        if evaluated is not None:
+            return View("Probation", probation.page(evaluated), above)
     return View(kind.capitalize(), _members(found), above)
 
 
