@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from keel.reports import numbers
 from keel.values.texts import CELL, shown
@@ -17,10 +18,14 @@ SEVERITIES = ("critical", "error", "warning", "info")
 
 def open_alerts_sentence(store: Store, model: str) -> str:
     """Return how many alerts of a model are open, and the worst of them; empty for none. Pending ones do not count."""
-    fired = [each for each in store.alerts.list(model, is_open=True) if each["state"] != "pending"]
-    if not fired:
+    return sentence_of([each for each in store.alerts.list(model, is_open=True) if each["state"] != "pending"], model)
+
+
+def sentence_of(alerts: Sequence[Mapping[str, Any]], model: str) -> str:
+    """Return how many alerts these are, all open and of one model, and the worst of them; empty for none."""
+    if not alerts:
         return ""
-    fired.sort(key=lambda each: (SEVERITIES.index(each["severity"]), -each["rank"], each["first_seen"]))
+    fired = sorted(alerts, key=lambda each: (SEVERITIES.index(each["severity"]), -each["rank"], each["first_seen"]))
     names = [each["kind"].replace("_", " ") + (f" of {each['subject']}" if each["subject"] else "") for each in fired]
     more = len(fired) - NAMED
     listed = ", ".join(shown(name, CELL) for name in names[:NAMED]) + (f" and {more} more" if more > 0 else "")

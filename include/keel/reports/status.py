@@ -1,6 +1,6 @@
 """How every model is, a line each: version, last check, performance, labels, what is open, next check.
 
-    collect(ws, configs, now)       typed records, the worst model first; a few queries a model, none of the registry
+    collect(ws, configs, now)       records, the worst model first; a fixed number of queries, none of the registry
 
 A model that cannot be read is a line that says why. It does not hide the others.
 """
@@ -8,30 +8,29 @@ A model that cannot be read is a line that says why. It does not hide the others
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from keel.deployments.history import History, fold, production_since
 from keel.errors import KeelError
-from keel.ledger import entries as ledger
-from keel.monitoring import storage
 from keel.monitoring.alarm_words import names_of
-from keel.monitoring.check_times import CheckTimes, check_times
-from keel.monitoring.records import LiveAlarm
 from keel.reports import numbers
-from keel.reports.check.data import CheckData, decided, stored_check
 from keel.reports.check.remedies import to_do
 from keel.reports.check.words import headline, status_tag
-from keel.reports.open_alerts import open_alerts_sentence
+from keel.reports.fleet.collect import model_of
+from keel.reports.fleet.facts import ModelFacts, read
+from keel.reports.open_alerts import sentence_of
 from keel.store.quarantines import DATA, LABELS
-from keel.window import Window
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
+    from keel.monitoring.check_times import CheckTimes
     from keel.monitoring.records import StoredPerformanceReport
-    from keel.store.records import ReportKey
+    from keel.reports.check.data import CheckData
+    from keel.window import Window
     from keel.workspace import Workspace
+
+__all__ = ["Labels", "LastCheck", "ModelStatus", "Performance", "collect", "model_of", "model_status"]
 
 
 @dataclass(frozen=True)
@@ -136,11 +135,13 @@ def collect(
 
     """
     found = [ModelStatus(model_of(error), str(error), error.exit_code) for error in invalid]
-    for config in configs.values():
-        try:
-            found.append(model_status(ws, config, now))
-        except KeelError as error:
-            found.append(ModelStatus(config.model, str(error), error.exit_code, owner=config.owner))
+    labelled = ws.store.fleet.newest_labels([config.model for config in configs.values()])
+    for name, facts in read(ws, configs).items():
+        config = configs[name]
+        if isinstance(facts, KeelError):
+            found.append(ModelStatus(config.model, str(facts), facts.exit_code, owner=config.owner))
+        else:
+            found.append(_status(facts, labelled.get(config.model), now))
     return sorted(found, key=_rank)
 
 
@@ -155,48 +156,38 @@ def _rank(status: ModelStatus) -> tuple[int, str]:
     return (order.index(True) if True in order else len(order), status.model)
 
 
-def model_of(error: KeelError) -> str:
-    """Return the model that an error of a configuration is about, from its file's folder; else where the error is."""
-    place = str(error).partition(": ")[0].replace("\\", "/").split("/")
-    return place[-2] if len(place) > 1 and place[-1] == "model.yaml" else place[0]
-
-
 def model_status(ws: Workspace, config: ModelConfig, now: datetime) -> ModelStatus:
-    """Return the status of one model."""
-    rows = list(ledger.entries(ws.store, config.model))
-    state = fold(config.model, rows)
-    keys = ws.store.reports.keys(config.model, storage.CHECKS, limit=1)
-    data = _stored_check(ws, config, keys[0]) if keys else None
-    times = check_times(ws, config, rows)
-    overdue = times.is_overdue(now)
+    """Return the status of one model; raises the error that keeps it from being read."""
+    facts = read(ws, {config.model: config})[config.model]
+    if isinstance(facts, KeelError):
+        raise facts
+    return _status(facts, ws.store.fleet.newest_labels([config.model]).get(config.model), now)
+
+
+def _status(facts: ModelFacts, labelled: datetime | None, now: datetime) -> ModelStatus:
+    """Return the status that facts show. labelled: the hour of the newest prediction that has a label."""
+    config, check = facts.config, facts.check
+    overdue = facts.times.is_overdue(now)
     return ModelStatus(
         model=config.model,
         owner=config.owner,
-        version=state.deployment.production,
-        since=production_since(rows),
-        last_check=_last_check(data, keys[0]) if data else None,
-        performance=_performance(data.performance) if data else None,
-        labels=_labels(ws, config, data),
-        findings=tuple(_findings(ws, config, state, data, overdue=overdue)),
-        next_check=_next_check(config, times, now),
+        version=facts.deployment.production,
+        since=facts.since,
+        last_check=_last_check(check, facts.checked_at) if check and facts.checked_at else None,
+        performance=_performance(check.performance) if check else None,
+        labels=_labels(labelled, check),
+        findings=tuple(_findings(facts, overdue=overdue)),
+        next_check=_next_check(config, facts.times, now),
         overdue=overdue,
     )
 
 
-def _stored_check(ws: Workspace, config: ModelConfig, key: ReportKey) -> CheckData:
-    """Return the stored records of a check, without history and distributions."""
-    assert key.version is not None, "checks are of a version"
-    stored = stored_check(ws, config, key.version, Window(key.start, key.end))
-    decision, outcome = decided(ws, config.model, key.version, stored.window)
-    return replace(stored, decision=decision, outcome=outcome)
-
-
-def _last_check(data: CheckData, key: ReportKey) -> LastCheck:
+def _last_check(data: CheckData, checked_at: datetime) -> LastCheck:
     what = to_do(data)
     return LastCheck(
         version=data.version,
         window=data.window,
-        checked_at=key.created_at,
+        checked_at=checked_at,
         status=status_tag(data).text,
         sentence=headline(data),
         needs_attention=what.needed,
@@ -217,49 +208,46 @@ def _performance(report: StoredPerformanceReport | None) -> Performance | None:
     )
 
 
-def _labels(ws: Workspace, config: ModelConfig, data: CheckData | None) -> Labels:
+def _labels(newest: datetime | None, data: CheckData | None) -> Labels:
     coverage = None
     if data is not None:
         coverage = data.labels.coverage if data.labels else None
         if coverage is None and data.performance is not None:
             coverage = data.performance.label_rate
     status = data.labels.status if data and data.labels else ""
-    return Labels(coverage, ws.store.performance.newest_hour(config.model), status)
+    return Labels(coverage, newest, status)
 
 
-def _findings(
-    ws: Workspace, config: ModelConfig, state: History, data: CheckData | None, *, overdue: bool
-) -> Iterable[str]:
+def _findings(facts: ModelFacts, *, overdue: bool) -> Iterable[str]:
     """Yield what is open, the most pressing first."""
-    if data is not None and (what := to_do(data)).needed:
-        yield f"{what.value}: {headline(data)}"
-    if alerts := open_alerts_sentence(ws.store, config.model):
+    model = facts.config.model
+    if facts.check is not None and (what := to_do(facts.check)).needed:
+        yield f"{what.value}: {headline(facts.check)}"
+    if alerts := sentence_of(facts.alerts, model):
         yield alerts
-    yield from _live_alarms(ws, config)
+    if facts.alarms:  # a check judges them: nobody has to do anything yet
+        opened = numbers.count(len(facts.alarms), "live alarm")
+        since = numbers.time(min(each.since for each in facts.alarms))
+        yield f"{opened} open since {since} ({names_of(facts.alarms)}): keel live {model}"
     if overdue:
         yield "The check is overdue: see whether the scheduler runs, and whether the DAG is paused."
-    held = [row["about"] for row in ws.store.quarantines(config.model)]
     for about in (DATA, LABELS):
-        if number := held.count(about):
+        if number := facts.quarantined.count(about):
             plural = numbers.count(number, f"quarantine of {about}", f"quarantines of {about}")
-            yield f"{plural}, until a person releases them: keel quarantine list {config.model}"
-    if (staged := state.deployment.staging) is not None:
+            yield f"{plural}, until a person releases them: keel quarantine list {model}"
+    yield from _deployed(facts)
+
+
+def _deployed(facts: ModelFacts) -> Iterable[str]:
+    """Yield what is under way with the model's versions."""
+    if (staged := facts.deployment.staging) is not None:
         yield f"Version {staged} waits for approval."
-    if state.probation is not None:
-        yield f"Version {state.probation.version} is on probation until {numbers.time(state.probation.until)}."
-    if state.experiment is not None:
-        yield f"An experiment of version {state.experiment.challenger} is running."
-    if state.deployment.production is None:
-        yield f"No version is in production; train one: airflow dags trigger {config.model}.retrain"
-
-
-def _live_alarms(ws: Workspace, config: ModelConfig) -> Iterable[str]:
-    """Yield what the live monitors have open, which a check judges: nobody has to do anything yet."""
-    alarms = [LiveAlarm.from_dict(each) for each in ws.store.live.open_alarms(config.model)]
-    if alarms:
-        opened = numbers.count(len(alarms), "live alarm")
-        since = numbers.time(min(each.since for each in alarms))
-        yield f"{opened} open since {since} ({names_of(alarms)}): keel live {config.model}"
+    if facts.probation is not None:
+        yield f"Version {facts.probation.version} is on probation until {numbers.time(facts.probation.until)}."
+    if facts.experiment is not None:
+        yield f"An experiment of version {facts.experiment.plan['challenger']} is running."
+    if facts.deployment.production is None:
+        yield f"No version is in production; train one: airflow dags trigger {facts.config.model}.retrain"
 
 
 def _next_check(config: ModelConfig, times: CheckTimes, now: datetime) -> datetime | None:
