@@ -1,28 +1,31 @@
 # One image for all services: Airflow's parts, MLflow, the scoring service and the migrations differ in their command.
-FROM python:3.11.13-slim-bookworm
+# It is Airflow's own, in its slim form: requirements.txt brings every provider that Keel needs, and pins it.
+FROM apache/airflow:slim-3.3.2-python3.11
 
-ARG UV_VERSION=0.13.9
 ENV PYTHONUNBUFFERED=1 \
     PYTHONPATH=/opt/keel/include \
     AIRFLOW_HOME=/var/lib/keel/airflow \
     KEEL_HOME=/var/lib/keel/home
 
-RUN pip install --no-cache-dir uv==${UV_VERSION}
+# Docker copies the owner of a folder into a new volume, so these folders must belong to the user.
+USER root
+RUN install --directory --owner=airflow --group=0 /opt/keel \
+      /var/lib/keel /var/lib/keel/airflow /var/lib/keel/airflow/logs \
+      /var/lib/keel/home /var/lib/keel/mlartifacts /var/lib/keel/spool
+USER airflow
 
 # Requirements change rarely and the project often, so each has its own layer.
-COPY requirements.txt /opt/keel/
-RUN uv pip install --system --no-cache --compile-bytecode -r /opt/keel/requirements.txt
-
 WORKDIR /opt/keel
-COPY pyproject.toml LICENSE ./
-COPY include include
-RUN uv pip install --system --no-cache --no-deps --editable .
-COPY plugins plugins
-COPY dags dags
-COPY docker docker
+COPY --chown=airflow:0 requirements.txt ./
+RUN pip install --no-cache-dir -r requirements.txt
 
-# Docker copies the owner of a folder into a new volume, so these folders must belong to the user.
-RUN useradd --uid 50000 --create-home keel \
-    && mkdir -p /var/lib/keel/airflow/logs /var/lib/keel/home /var/lib/keel/mlartifacts /var/lib/keel/spool \
-    && chown -R keel:keel /var/lib/keel
-USER keel
+COPY --chown=airflow:0 pyproject.toml LICENSE ./
+COPY --chown=airflow:0 include include
+RUN pip install --no-cache-dir --no-deps --editable .
+COPY --chown=airflow:0 plugins plugins
+COPY --chown=airflow:0 dags dags
+COPY --chown=airflow:0 docker docker
+
+# Airflow's entry point takes every command for one of Airflow's.
+ENTRYPOINT []
+CMD ["airflow", "version"]

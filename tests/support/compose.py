@@ -32,6 +32,28 @@ def interpolated(variables: Mapping[str, str], text: str | None = None) -> dict[
     return dict(document)
 
 
+VARIABLES = {
+    "KEEL_DATABASE_PASSWORD": "database-password",
+    "KEEL_ADMIN_PASSWORD": "admin-password",
+    "KEEL_FERNET_KEY": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+    "KEEL_SECRET_KEY": "secret-key",
+    "KEEL_API_KEY": "api-key-of-a-client",
+    "KEEL_JWT_SECRET": "jwt-secret-that-is-long-enough-for-any-of-the-usual-signatures",
+    "KEEL_METRICS_KEY": "api-key-of-prometheus",
+    "KEEL_GRAFANA_PASSWORD": "grafana-password",
+    "KEEL_READER_PASSWORD": "reader-password",
+}
+"""Every variable that the file requires."""
+CELERY = {"KEEL_EXECUTOR": "CeleryExecutor", "KEEL_REDIS_PASSWORD": "redis-password"}
+"""What the profile celery needs beside itself."""
+OF_CELERY = {"redis", "worker"}
+"""Services of the profile celery."""
+AIRFLOW_PARTS = ["scheduler", "dag-processor", "triggerer"]
+"""The parts of Airflow beside its API server."""
+SERVING = "serving"
+ONE_SHOT = "migrate"
+
+
 def required_variables() -> set[str]:
     return {match["name"] for match in VARIABLE.finditer(COMPOSE_FILE.read_text()) if match["kind"] != "-"}
 
@@ -42,6 +64,7 @@ class Service:
 
     name: str
     command: list[str]
+    """Entry point and arguments; empty where it is the image's own."""
     environment: dict[str, str]
     health: list[str] | None
 
@@ -62,7 +85,8 @@ def plain_processes(document: Mapping[str, Any], replaced: Mapping[str, str], pa
     services = {}
     for name, service in document["services"].items():
         environment = {key: here(str(value)) for key, value in service["environment"].items()}
-        command = [here(str(word)) for word in service.get("command", [])]
+        words = [*service.get("entrypoint", []), *service.get("command", [])]
+        command = [here(str(word)) for word in words]
         services[name] = Service(name, command, {"PATH": path, **environment}, _health(service, here))
     return services
 
