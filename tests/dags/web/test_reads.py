@@ -142,11 +142,11 @@ def test_no_models_name_is_not_found_and_repeated_as_text(
         ("/models/tide/compare?first=1&second=staging", 404),
         ("/models/tide/compare?first=1&second=2&report=other", 404),
         ("/models/tide/compare?first=1", 422),
-        ("/models/tide/deployments?at=0001-01-01T00:00:00%2B14:00", 422),
+        ("/models/tide/deployments?at=2013-02-30", 422),
         ("/models/tide/deployments?at=tomorrow", 422),
         ("/models/tide/alerts?state=closed", 422),
         ("/drift/reports?limit=0", 422),
-        ("/drift/reports?before=drift-unknown", 422),
+        ("/drift/reports?before=drift-unknown", 404),
         ("/drift/reports?version=1e3", 422),
         ("/drift/reports?version=99999999999999999999", 422),
         ("/drift/reports/drift-unknown", 404),
@@ -162,6 +162,15 @@ def test_bad_request_has_its_status_and_names_the_field(
     assert "Traceback" not in found["detail"]
     if status == 422:
         assert all(each["field"] and each["message"] and each["remedy"] for each in found["errors"])
+
+
+@pytest.mark.parametrize(
+    "at", ["0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-14:00", "2013-05-01t00:00:00z", "2013-05-01", "20130501"]
+)
+def test_any_time_of_iso_8601_is_read(client: TestClient, served_home: Path, at: str) -> None:
+    found = read(client, f"/models/tide/deployments?at={at}")
+    known = {"0": ("1970-01-01T00:00:00Z", None), "9": ("2200-01-01T00:00:00Z", 2)}
+    assert (found["at"], found["production"]) == known.get(at[0], ("2013-05-01T00:00:00Z", None))
 
 
 def test_wrong_method_is_refused(client: TestClient, served_home: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 
 from keel_airflow.web import installation, problems
 from keel_airflow.web.limits import BoundedRoute
 from keel_airflow.web.schemas.alerts import Alert, Alerts, Silence
-from keel_airflow.web.schemas.common import ModelName
+from keel_airflow.web.schemas.common import ModelPath
 from keel_airflow.web.security import CallerDep, require_read
 
 router = APIRouter(route_class=BoundedRoute, tags=["alerts"])
@@ -21,7 +21,7 @@ MOST = 500
 @router.get("/{model}/alerts", responses=problems.documented(404, 409))
 def list_alerts(
     caller: CallerDep,
-    model: Annotated[ModelName, Path()],
+    model: ModelPath,
     state: Annotated[
         Literal["open", "all"], Query(description="open: those that have fired and are not over; all: every one")
     ] = "open",

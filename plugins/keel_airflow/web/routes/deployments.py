@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 
 from keel_airflow.web import installation, problems
 from keel_airflow.web.limits import BoundedRoute
-from keel_airflow.web.schemas.common import ModelName, Time
+from keel_airflow.web.schemas.common import ModelPath, Time
 from keel_airflow.web.schemas.models import DeploymentChange, Deployments, Probation
 from keel_airflow.web.security import CallerDep, require_read
 
@@ -19,7 +19,7 @@ router = APIRouter(route_class=BoundedRoute, tags=["deployments"])
 @router.get("/{model}/deployments", responses=problems.documented(404, 409))
 def get_deployments(
     caller: CallerDep,
-    model: Annotated[ModelName, Path()],
+    model: ModelPath,
     at: Annotated[Time | None, Query(description="which versions were deployed then; default: now")] = None,
 ) -> Deployments:
     """Return which versions are deployed, and the changes that led there, newest first."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 
 from keel_airflow.web import installation, problems
 from keel_airflow.web.limits import BoundedRoute
-from keel_airflow.web.schemas.common import ModelName
+from keel_airflow.web.schemas.common import ModelPath
 from keel_airflow.web.schemas.models import Experiment, Experiments
 from keel_airflow.web.security import CallerDep, require_read
 
@@ -19,7 +19,7 @@ router = APIRouter(route_class=BoundedRoute, tags=["experiments"])
 
 
 @router.get("/{model}/experiments", responses=problems.documented(404, 409))
-def list_experiments(caller: CallerDep, model: Annotated[ModelName, Path()]) -> Experiments:
+def list_experiments(caller: CallerDep, model: ModelPath) -> Experiments:
     """List the experiments of a model, newest first, with their outcomes."""
     from keel.deployments.experiments import list_all
 

@@ -83,6 +83,5 @@ def _last_of_page(ws: Workspace, report_id: str, models: list[str]) -> ReportHea
 
     found = find_header(ws.store, report_id)
     if found is None or found.model not in models:
-        wrong = problems.entry("before", "no such report", "give next_before of the page before")
-        raise Problem(422, "The request is not valid", "not valid: before", errors=[wrong])
+        raise unknown_report(report_id)
     return found

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 
 from keel_airflow.web import installation, problems
 from keel_airflow.web.limits import BoundedRoute
-from keel_airflow.web.schemas.common import ModelName, StoredId, VersionName
+from keel_airflow.web.schemas.common import ModelPath, StoredId, VersionName
 from keel_airflow.web.schemas.models import Comparison, Version, Versions
 from keel_airflow.web.security import CallerDep, require_read
 
@@ -22,7 +22,7 @@ router = APIRouter(route_class=BoundedRoute, tags=["versions"])
 
 
 @router.get("/{model}/versions", responses=problems.documented(404, 409))
-def list_versions(caller: CallerDep, model: Annotated[ModelName, Path()]) -> Versions:
+def list_versions(caller: CallerDep, model: ModelPath) -> Versions:
     """List the versions of a model, newest first, deleted ones included."""
     from keel.deployments.recorded import recorded_versions
     from keel.ledger.entries import entries
@@ -41,7 +41,7 @@ def list_versions(caller: CallerDep, model: Annotated[ModelName, Path()]) -> Ver
 @router.get("/{model}/compare", responses=problems.documented(404, 409))
 def compare_versions(
     caller: CallerDep,
-    model: Annotated[ModelName, Path()],
+    model: ModelPath,
     first: Annotated[VersionName, Query(description="number or alias of a version")],
     second: Annotated[VersionName, Query(description="number or alias of the version it was compared with")],
     report: Annotated[StoredId | None, Query(description="id of a comparison; default: the newest of the two")] = None,

@@ -5,13 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
-
-from keel.errors import ConfigError
-from keel.window import parse_time
+from fastapi import Path
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-"""Times beyond these have no rows, and some databases have no number for them."""
+"""Nothing that is stored is of a time beyond these."""
 
 
 class Body(BaseModel):
@@ -27,21 +25,17 @@ class Answer(BaseModel):
 
 
 def _read_time(value: Any) -> datetime:
+    """Return a time in UTC. One before or after all that can be stored is the first or last that can."""
+    wrong = ValueError("a time is a text of ISO 8601 such as 2013-05-01T00:00:00Z")
     if not isinstance(value, str | datetime):
-        raise ValueError("a time is a text of ISO 8601 such as 2013-05-01T00:00:00Z")
+        raise wrong
     try:
-        time = parse_time(value)
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-    if time is None:
-        raise ValueError("a time is a text of ISO 8601 such as 2013-05-01T00:00:00Z")
-    return time
-
-
-def _in_range(time: datetime) -> datetime:
-    if not EARLIEST <= time < LATEST:
-        raise ValueError(f"a time lies between {EARLIEST:%Y} and {LATEST:%Y}")
-    return time
+        time = datetime.fromisoformat(str(value).strip().upper())
+    except ValueError:
+        raise wrong from None
+    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    # A comparison of two times with zones never overflows; a conversion does in the years 1 and 9999.
+    return min(max(time, EARLIEST), LATEST).astimezone(UTC)
 
 
 def iso(time: datetime) -> str:
@@ -52,7 +46,6 @@ def iso(time: datetime) -> str:
 Time = Annotated[
     datetime,
     BeforeValidator(_read_time),
-    AfterValidator(_in_range),
     PlainSerializer(iso, return_type=str, when_used="json"),
     Field(examples=["2013-05-01T00:00:00Z"]),
 ]
@@ -61,8 +54,16 @@ Time = Annotated[
 AnswerTime = Annotated[datetime, PlainSerializer(iso, return_type=str, when_used="json")]
 """A time that Keel stored."""
 
-ModelName = Annotated[str, Field(max_length=200, description="name of a configured model", examples=["flight_delay"])]
-"""A model's name as a client gives it. `security.require_read` refuses what can be none."""
+_MODEL: dict[str, Any] = {
+    "description": "name of a configured model",
+    "examples": ["flight_delay"],
+    "json_schema_extra": {"pattern": "^[a-z][a-z0-9_]*$", "maxLength": 40},
+}
+ModelName = Annotated[str, Field(**_MODEL)]
+"""A model's name as a client gives it. `security.require_read` answers 404 to what can be none."""
+
+ModelPath = Annotated[str, Path(**_MODEL)]
+"""The same as a part of the path."""
 
 StoredId = Annotated[str, Field(pattern=r"^[\x21-\x7e]+$", max_length=200)]
 """An id of a stored record: printable ASCII, so that every database takes it."""
