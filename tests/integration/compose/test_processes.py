@@ -129,6 +129,12 @@ class Machine:
                 assert time.monotonic() < deadline, f"{name} is not healthy; {self.parts[name].quoted_log()}"
                 time.sleep(0.5)
 
+    def replay(self, start: datetime, end: datetime) -> None:
+        """Store the flights of [start, end), predicted by the version in production, and the labels of that time."""
+        config = get_model(MODEL)
+        with self.workspace as ws:
+            replay(ws, config, labelled_history(config), start=start, end=end)
+
     def run(self, dag_id: str, conf: dict[str, Any]) -> list[dict[str, Any]]:
         """Run a DAG to success, and return its task instances."""
         with self.api as api:
@@ -297,9 +303,7 @@ def test_reader_reads_the_views_and_nothing_else(machine: Machine) -> None:
 
 
 def test_local_executor_trains_the_first_version_and_a_mail_arrives(machine: Machine) -> None:
-    config = get_model(MODEL)
-    with machine.workspace as ws:
-        replay(ws, config, labelled_history(config), start=HISTORY, end=TRAINED)
+    machine.replay(HISTORY, TRAINED)
     machine.run(f"{MODEL}.retrain", {"end": TRAINED.isoformat(), "reason": "the first version"})
     deadline = time.monotonic() + HEALTHY_SECONDS
     while not machine.mails.recipients and time.monotonic() < deadline:
@@ -322,9 +326,7 @@ def test_prometheus_scrapes_the_scoring_service_and_reads_the_rules(machine: Mac
 
 
 def test_celery_worker_runs_a_check_to_success(machine: Machine) -> None:
-    config = get_model(MODEL)
-    with machine.workspace as ws:
-        replay(ws, config, labelled_history(config), start=TRAINED, end=CHECKED)
+    machine.replay(TRAINED, CHECKED)
     machine.configure({**VARIABLES, **CELERY})
     machine.parts.pop("scheduler").stop()
     machine.start("redis")
@@ -340,4 +342,4 @@ def test_celery_worker_runs_a_check_to_success(machine: Machine) -> None:
     assert received >= len(ran) > 3
     with machine.workspace as ws:
         kinds = {each["kind"] for each in ws.store.reports.list(MODEL)}
-    assert {"data_drift", "performance"} <= kinds
+    assert {"quality", "drift", "performance"} <= kinds
