@@ -1,6 +1,6 @@
-"""Let ``GET /models`` reach the app that is mounted at ``/models``.
+"""Let all that begins with ``/models`` reach the app that is mounted there.
 
-A mounted app answers what begins with ``/models/``. Without the slash, Airflow's own page would be the answer.
+A mounted app answers what begins with ``/models/`` and has no line break. Airflow's own page would answer the rest.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class BarePaths:
     def __init__(self, app: ASGIApp, endpoints: Collection[str], pages: Collection[str]) -> None:
         self._app = app
         self._endpoints, self._pages = frozenset(endpoints), frozenset(pages)
+        self._beginnings = tuple(f"{path}/" for path in (*endpoints, *pages))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -36,4 +37,6 @@ class BarePaths:
             elif path in self._pages:
                 await RedirectResponse(f"{root}{path}/")(scope, receive, send)
                 return
+            elif "\n" in path and path.startswith(self._beginnings):
+                scope = {**scope, "path": scope["path"].replace("\n", "\ufffd")}
         await self._app(scope, receive, send)
