@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from keel.store.database import drift_tables
 from keel.store.database.tables import counts, decisions, reports
 from keel.store.database.times import from_micros, hour_micros, to_micros
 
@@ -31,11 +32,15 @@ def insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgr
 
 def upsert(database: Database, table: sa.Table, row: Mapping[str, object], unchanged: Sequence[str]) -> None:
     """Insert a row, or update the row with its key, except for the columns in ``unchanged``."""
-    key = [column.name for column in table.primary_key]
     with database.begin() as connection:
-        statement = insert(connection, table).values(**row)
-        changed = {name: statement.excluded[name] for name in row if name not in {*key, *unchanged}}
-        connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changed))
+        _upsert(connection, table, row, unchanged)
+
+
+def _upsert(connection: sa.Connection, table: sa.Table, row: Mapping[str, object], unchanged: Sequence[str]) -> None:
+    key = [column.name for column in table.primary_key]
+    statement = insert(connection, table).values(**row)
+    changed = {name: statement.excluded[name] for name in row if name not in {*key, *unchanged}}
+    connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changed))
 
 
 def micros_or_none(moment: datetime | None) -> int | None:
@@ -117,6 +122,15 @@ class CountsTable:
         return [(from_micros(hour), bytes(payload)) for hour, payload in rows]
 
 
+def _put_drift(connection: sa.Connection, report: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+    """Store the measures of a drift report in place of those of the one with its id."""
+    columns = drift_tables.drift_columns
+    _upsert(connection, drift_tables.drift_windows, drift_tables.window_row(report, body), unchanged=())
+    connection.execute(sa.delete(columns).where(columns.c.report_id == report["report_id"]))
+    if rows := drift_tables.column_rows(report["report_id"], body):
+        connection.execute(sa.insert(columns), rows)
+
+
 @dataclass(frozen=True)
 class ReportKey:
     """Which report there is, without its body."""
@@ -148,7 +162,7 @@ class Reports:
         created_at: datetime,
     ) -> None:
         """Store a report in place of the one with its id. ``created_at`` stays that of the first."""
-        row = {
+        row: dict[str, Any] = {
             "report_id": report_id,
             "model": model,
             "version": version,
@@ -159,7 +173,10 @@ class Reports:
             "body": as_json(body),
             "created_at": to_micros(created_at),
         }
-        upsert(self._database, reports, row, unchanged=["created_at"])
+        with self._database.begin() as connection:
+            _upsert(connection, reports, row, unchanged=["created_at"])
+            if kind in drift_tables.KINDS:
+                _put_drift(connection, row, body)
 
     def get(self, report_id: str) -> dict[str, Any] | None:
         """Return a report with parsed body and aware datetimes, or None."""

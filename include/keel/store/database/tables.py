@@ -150,6 +150,7 @@ reports = Table(
     Column("body", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Index("reports_by_model", "model", "created_at"),
+    Index("reports_by_window", "model", "kind", "window_end"),
 )
 
 decisions = Table(

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from keel.errors import ConfigError
 
-HEAD = "0009"
+HEAD = "0010"
 VERSION_TABLE = "keel_alembic_version"
 FOLDER = Path(__file__).parent
 _ADVISORY_LOCK = 0x6B65656C  # "keel"

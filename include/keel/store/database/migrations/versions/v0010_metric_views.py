@@ -1,0 +1,78 @@
+"""Views for BI tools and Grafana, the tables of drift measures behind some of them, and the indexes that they need."""
+
+from __future__ import annotations
+
+import json
+
+import sqlalchemy as sa
+from alembic import op
+
+from keel.store.database import drift_tables
+from keel.store.database.migrations import metric_views, reader
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+REPORTS_AT_ONCE = 200
+
+
+def upgrade() -> None:
+    """Create and fill the tables, create the views, and let the reader read these where the database has one."""
+    op.create_index("reports_by_window", "reports", ["model", "kind", "window_end"])
+    _create_tables()
+    _fill_tables(op.get_bind())
+    metric_views.create(op.get_bind())
+    reader.grant(op.get_bind(), reader.NAME)
+
+
+def _create_tables() -> None:
+    text, whole, number = sa.Text(), sa.BigInteger(), sa.Double[float]()
+    op.create_table(
+        "drift_windows",
+        sa.Column("report_id", text, primary_key=True),
+        sa.Column("model", text, nullable=False),
+        sa.Column("version", whole),
+        sa.Column("kind", text, nullable=False),
+        sa.Column("window_start", whole),
+        sa.Column("window_end", whole),
+        sa.Column("status", text, nullable=False),
+        sa.Column("n", whole),
+        *(
+            sa.Column(name, number)
+            for name in ("share_drifted", "share_limit", "impact", "impact_limit", "alpha", "psi_warn", "psi_alert")
+        ),
+        sa.Column("sentence", text),
+    )
+    op.create_index("drift_windows_by_model", "drift_windows", ["model", "window_end"])
+    measures = ("p_value", "q_value", "impact", "psi", "psi_excess", "ks", "chi_square", "jensen_shannon")
+    rates = ("missing_rate", "new_category_rate", "out_of_range_rate", "infinite_rate", "invalid_rate")
+    both = (name + end for name in rates for end in ("", "_reference"))
+    op.create_table(
+        "drift_columns",
+        sa.Column("report_id", text, nullable=False),
+        sa.Column("column_name", text, nullable=False),
+        *(sa.Column(name, text) for name in ("kind", "role", "status", "severity")),
+        *(sa.Column(name, number) for name in (*measures, "wasserstein", "minimum", "maximum", *both)),
+        sa.PrimaryKeyConstraint("report_id", "column_name"),
+    )
+
+
+def _fill_tables(connection: sa.Connection) -> None:
+    reports = sa.table(
+        "reports",
+        *map(sa.column, ("report_id", "model", "version", "kind", "window_start", "window_end", "status", "body")),
+    )
+    drift = reports.c.kind.in_(drift_tables.KINDS)
+    identities = connection.execute(sa.select(reports.c.report_id).where(drift)).scalars().all()
+    for first in range(0, len(identities), REPORTS_AT_ONCE):
+        some = identities[first : first + REPORTS_AT_ONCE]
+        windows, columns = [], []
+        for row in connection.execute(sa.select(reports).where(reports.c.report_id.in_(some))).mappings():
+            body = json.loads(row["body"])
+            windows.append(drift_tables.window_row(dict(row), body))
+            columns += drift_tables.column_rows(row["report_id"], body)
+        connection.execute(sa.insert(drift_tables.drift_windows), windows)
+        if columns:
+            connection.execute(sa.insert(drift_tables.drift_columns), columns)
