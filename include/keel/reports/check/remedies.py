@@ -235,8 +235,7 @@ def _causes(data: CheckData) -> tuple[Step, ...]:
     if moved := _moved(data):
         steps.append(
             Step(
-                f"Look at {_names(moved)} above. If a source is broken, mend it; if the world has changed, the model "
-                "has to."
+                f"Look at {_names(moved)}. If a source is broken, mend it; if the world has changed, the model has to."
             )
         )
     unexplained = data.performance.unexplained if data.performance else None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from keel.reports.html.byte_budget import LEFT_OUT, ByteBudget
 from keel.reports.html.elements import cell, text
-from keel.reports.page import Cell, Table, without_actions
+from keel.reports.page import Actions, Cell, Table, without_actions
 from keel.values.texts import CELL
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MAX_ROWS = 500
 """Rows of a table and items of a list that are shown. Records hold them all."""
 UNNAMED = "Actions"
-"""What a column without a title is to a screen reader: only buttons need none."""
+"""What a column of buttons without a title is to a screen reader."""
 
 
 def render(block: Table, budget: ByteBudget, live: Live | None) -> str:
@@ -49,8 +49,12 @@ def rest_of(count: int) -> str:
 
 def _title(block: Table, column: int, role: str) -> str:
     title = text(block.head[column], CELL)
-    label = "" if title else f' aria-label="{UNNAMED}"'
+    label = f' aria-label="{UNNAMED}"' if not title and _holds_actions(block, column) else ""
     return f'<th scope="col"{role}{label}{_classes(block, column)}>{title}</th>'
+
+
+def _holds_actions(block: Table, column: int) -> bool:
+    return any(column < len(row) and isinstance(row[column], Actions) for row in block.rows)
 
 
 def _row(block: Table, row: tuple[Cell, ...], live: Live | None, stacked: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from keel.evaluation.experiment.report import with_current_names
@@ -9,13 +10,16 @@ from keel.ledger.wording import with_full_stop
 from keel.reports import numbers
 from keel.reports.model.actions import stop_experiment
 from keel.reports.model.addresses import report_path
-from keel.reports.page import Actions, Details, Facts, Local, Paragraph, Section
+from keel.reports.page import Actions, Details, Facts, Local, Paragraph, Section, Table
 from keel.reports.production import experiment as of_experiment
 from keel.reports.production import live as of_live
 
 if TYPE_CHECKING:
     from keel.reports.model.view import ModelView
     from keel.reports.page import Block
+
+OPEN_ROWS = 8
+"""Monitors that are seen at once: those nearest to their bound."""
 
 
 def live(view: ModelView) -> Section:
@@ -26,10 +30,20 @@ def live(view: ModelView) -> Section:
         return Section("Live monitors", (Paragraph(off, quiet=True),))
     blocks: list[Block] = [Paragraph(of_live.headline(status)), *of_live.alarms(status)]
     blocks += of_live.to_read(status)
-    blocks += of_live.evidence(status, drawn=True)
+    for block in of_live.evidence(status, drawn=True):
+        blocks += _folded(block) if isinstance(block, Table) else [block]
     if promised := tuple(of_live.promise(status)):
         blocks.append(Details("How often they alarm without a change", promised))
     return Section("Live monitors", tuple(blocks))
+
+
+def _folded(table: Table) -> list[Block]:
+    """Return a table whose rows beyond those with the most evidence are folded."""
+    rest = table.rows[OPEN_ROWS:]
+    if not rest:
+        return [table]
+    more = replace(table, caption="Further monitors, the worst first", rows=rest)
+    return [replace(table, rows=table.rows[:OPEN_ROWS]), Details(numbers.count(len(rest), "further monitor"), (more,))]
 
 
 def experiment(view: ModelView) -> Section:

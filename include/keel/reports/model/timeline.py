@@ -69,12 +69,11 @@ def section(view: ModelView) -> Section:
 def _table(caption: str, rows: Sequence[TimelineRow]) -> Table:
     lines: tuple[tuple[Cell, ...], ...] = tuple(
         (
-            str(row.seq),
-            numbers.time(row.at.replace(second=0, microsecond=0)),
             f"{row.sentence.partition('. ')[0].rstrip('.')}.",
+            numbers.time(row.at.replace(second=0, microsecond=0)),
             row.actor or "by schedule",
             Local(row.evidence, row.path) if row.path else "",
         )
         for row in rows
     )
-    return Table(caption, ("row", "when", "what", "by", "evidence"), lines, wide=True)
+    return Table(caption, ("what", "when", "by", "evidence"), lines, wide=True, unbroken=(1,))

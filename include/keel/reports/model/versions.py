@@ -97,7 +97,7 @@ def section(view: ModelView) -> Section:
     )
     rows = tuple(_row(view, line, timed=timed) for line in view.versions)
     caption = f"Versions, the newest first, with their {metric}; {better(view.config.performance.metric)}"
-    blocks: list[Block] = [Table(caption, head, rows, (3, 4, *((6, 7) if timed else ())), wide=True)]
+    blocks: list[Block] = [Table(caption, head, rows, (3, 4, *((6, 7) if timed else ())), wide=True, unbroken=(0,))]
     deleted = sum(each.status is Status.DELETED for each in view.state.version_statuses.values())
     more = len(view.state.version_statuses) - deleted - len(view.versions)
     notes = (
@@ -123,7 +123,7 @@ def _row(view: ModelView, line: VersionLine, *, timed: bool) -> tuple[Cell, ...]
     )
     may_be_promoted = line.status in PROMOTABLE and view.state.deployment.production != line.version
     return (
-        str(line.version),
+        f"version {line.version}",
         TAGS.get(line.status, Tag(str(line.status))),
         numbers.span(start, end) if start and end else "",
         numbers.number(own.value) if own and own.value is not None else "",

@@ -164,7 +164,7 @@ def test_versions_offer_a_promotion_and_deleted_ones_are_counted(ws, deploy):
     deploy(current, statuses, staging=5)
     found = page(collect(ws, CONFIG, NOW))
     blocks = section(found, "Versions side by side").blocks
-    assert [row[0] for row in blocks[0].rows] == ["5", "4", "2", "1"]
+    assert [row[0] for row in blocks[0].rows] == ["version 5", "version 4", "version 2", "version 1"]
     assert actions(blocks) == ["Promote version 5", "Promote version 2"]
     assert "1 deleted version left out" in everything(found)
     assert "Version 5 waits for approval" in everything(found)
