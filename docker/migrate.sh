@@ -3,8 +3,7 @@
 set -euo pipefail
 
 airflow db migrate
-keel migrate
-python "$(dirname "$0")/grant_reader.py"
+keel migrate --reader keel_reader
 airflow pools set keel_training 1 "One training at a time: it uses the whole machine"
 
 # The simple auth manager reads its users' passwords from a file.
