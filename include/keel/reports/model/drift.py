@@ -48,7 +48,8 @@ def _blocks(view: ModelView) -> list[Block]:
         tuple(_marks(history)),
     )
     newest = Local("The newest check in full", check_path(view.model, history.windows[-1]))
-    return [Paragraph(_now(history), (newest,)), Figure(chart, _about(view, len(ordered)))]
+    about = _about(view, len(ordered))
+    return [Paragraph(_now(history)), Figure(chart, about), Paragraph("", (newest,))]
 
 
 def rank(column: DriftColumn, history: DriftHistory) -> tuple[float, ...]:
@@ -138,8 +139,8 @@ def _about(view: ModelView, n_columns: int) -> str:
         else "a check"
     )
     text = (
-        f"A row is a column, and a cell {cell}, at the end of its window. The darker, the more it differs from the "
-        "rows that the version was trained on; a dot is a drift."
+        f"A row is a column, and a cell {cell}, at the end of its window. The stronger its blue, the more it "
+        "differs from the rows that the version was trained on; a dot is a drift."
     )
     if n_columns > MAX_ROWS:
         text += f" The worst {MAX_ROWS} of {numbers.count(n_columns, 'column')} are shown."

@@ -15,14 +15,21 @@ if TYPE_CHECKING:
     from keel.store.records import ReportKey
     from keel.workspace import Workspace
 
-MAX_CHECKS = 48
-"""Checks that are drawn. Of more, the worst of each day, week or four weeks is."""
+MAX_CHECKS = 54
+"""Checks that are drawn. Of more, the worst of each day, two days, week and so on is."""
 MIN_CHECKS = 8
-MAX_CELLS = 16_000
+MAX_CELLS = 16_500
 """Columns times checks that are read, so that a model of thousands of columns does not hold up the server."""
 STATUSES = ("insufficient", "ok", "warn", "drift")
 """Of a check, the worst last."""
-GROUPS = ((timedelta(0), ""), (DAY, "day"), (7 * DAY, "week"), (28 * DAY, "four weeks"), (364 * DAY, "year"))
+GROUPS = (
+    (timedelta(0), ""),
+    (DAY, "day"),
+    (2 * DAY, "two days"),
+    (7 * DAY, "week"),
+    (28 * DAY, "four weeks"),
+    (364 * DAY, "year"),
+)
 _EPOCH = datetime.fromisoformat("1970-01-05T00:00:00+00:00")
 """A Monday."""
 

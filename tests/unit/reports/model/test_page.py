@@ -17,6 +17,7 @@ from keel.reports import html, markdown, text
 from keel.reports.charts.specs import Heatmap
 from keel.reports.check.words import headline
 from keel.reports.model import collect, page
+from keel.reports.model.drift_history import MAX_CHECKS
 from keel.reports.page import Actions, Details, Figure, Table
 from keel.store.alerts import put_alerts
 from keel.store.database.tables import reports
@@ -209,7 +210,7 @@ def test_column_of_a_later_release_and_a_body_that_is_none_are_no_error(ws, depl
     earlier = cases.WINDOW.earlier(DAY)
     strange = {
         "features": {"x": {"severity": "purple", "status": "new", "role": "feature"}, "y": None},
-        "psi_warn": "?",
+        "psi_warn": None,
     }
     put("drift", earlier, "drift", strange)
     rendered(page(collect(ws, CONFIG, NOW)))
@@ -245,7 +246,7 @@ def test_year_of_checks_every_six_hours_is_read_by_week_and_in_bounds(ws, deploy
     monkeypatch.setattr(ws.store.reports, "bodies", lambda ids: read.extend(ids) or bodies(ids))
     view = collect(ws, CONFIG, NOW, days=300)
     assert (view.drift.group, view.drift.checks) == ("week", 1201)
-    assert 40 < len(view.drift.windows) <= 48
+    assert 40 < len(view.drift.windows) <= MAX_CHECKS
     assert len(read) < 120
     assert "the worst check of a week" in everything(page(view))
     assert collect(ws, CONFIG, NOW).drift.checks == 361
@@ -256,6 +257,7 @@ def test_collecting_a_model_imports_nothing_heavy(tmp_path):
 import sys
 from datetime import datetime, UTC
 from keel.reports.model import collect, page
+from keel.reports.model.drift_history import MAX_CHECKS
 from keel.reports.html import fragment
 from keel.workspace import Workspace
 from tests.support.toy import toy_config
