@@ -106,7 +106,8 @@ def _approval(facts: ModelFacts, now: datetime) -> str:
     gain, least = as_number(evidence.get("improvement")), as_number(evidence.get("lower_bound"))
     if gain is None or least is None:
         return f"Version {version} waits for approval."
-    return f"Version {version} is better by {numbers.number(gain)} (at least {numbers.number(least)}), and waits for approval."
+    better = f"better by {numbers.number(gain)} (at least {numbers.number(least)})"
+    return f"Version {version} is {better}, and waits for approval."
 
 
 def _alarm(facts: ModelFacts, now: datetime) -> str:
