@@ -59,10 +59,11 @@ format: $(DEV) ## Rewrite what ruff can put right by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(RUNTIME) ## Measure the drift check and report beside scipy, Evidently and NannyML, live monitors beside river's, the service beside MLflow's
+bench: $(RUNTIME) ## Measure the drift check, report and overview beside scipy, Evidently and NannyML, live monitors beside river's, the service beside MLflow's
 	@$(BIN)/python -m benchmarks.bench_drift
 	@PYTHONPATH=include:. $(BIN)/python -m benchmarks.bench_live
 	@PYTHONPATH=include:. $(BIN)/python -m benchmarks.bench_report
+	@PYTHONPATH=include:plugins:. $(BIN)/python -m benchmarks.bench_overview
 	@$(BIN)/python -m benchmarks.bench_serving
 
 validate: $(DEV) ## Run the long suites at full size, measure the stated error rates and write docs/statistics.md's tables

@@ -2,9 +2,9 @@
 
 Keel: Airflow's API server with the plugin, on a store of 50 models with a year of hourly counts, and checks every six
 hours: 73,000 checks with 365,000 reports. A request is the whole page, of a user who is logged in. Evidently: its UI on
-a project a model, with twenty reports each, as many as the page draws; a listing is its list of projects, and the list of reports
-of each. Both servers run at the same time, and are asked in turns: first right after their start, then again. Later
-figures are the median of the rounds.
+a project a model, with twenty reports each, as many as the page draws; a listing is its list of projects, and the list
+of reports of each. Both servers run at the same time, and are asked in turns: first right after their start, then
+again. Later figures are the median of the rounds.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
 
 
 def table(keel: list[Taken], evidently: list[Taken], gained: float, size: float, options: argparse.Namespace) -> str:
-    """Return the figures as text, with the goals. Goals are about later requests; the first one imports what it needs."""
+    """Return the figures as text, with the goals, which are about later requests: the first one imports Keel."""
     kind = "PostgreSQL" if options.store_url else f"SQLite, {size:.1f} GB"
     lines = [
         f"{options.models} models, {options.days} days, {options.models * options.days * 4:,} checks ({kind}); "

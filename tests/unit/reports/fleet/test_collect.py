@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -81,6 +82,24 @@ def test_collect_of_many_models_takes_as_many_queries_as_of_few(
     assert all(each.holdout == 0.16 for history in histories.values() for each in history)
 
 
+def test_newest_reports_are_found_along_their_index(tmp_path: Path) -> None:
+    with Store.open(f"sqlite:///{tmp_path / 'keel.db'}") as store:
+        fleet_world.fill(store, models=1, days=2, now=NOW, hourly=False)
+        asked: list[tuple[str, Any]] = []
+        sa.event.listen(store.engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
+        fleet.collect(workspace(store, tmp_path), {"model_000": toy_config(model="model_000")}, NOW)
+        about_reports = [(sql, values) for sql, values in asked if "FROM reports" in sql or "JOIN reports" in sql]
+        with store.connect() as connection:
+            steps = [
+                str(row[3])
+                for sql, values in about_reports
+                for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)
+            ]
+    read = [step for step in steps if " reports" in step]
+    assert len(read) >= 4
+    assert all("INDEX reports_by_window (model=? AND kind=?" in step for step in read), steps
+
+
 def test_model_whose_ledger_cannot_be_read_does_not_hide_the_others(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path / 'keel.db'}") as store:
         fleet_world.fill(store, models=2, days=2, now=NOW, hourly=False)
@@ -135,6 +154,6 @@ def test_store_that_does_not_answer_raises(tmp_path: Path, new_postgres_database
     with Store.open(new_postgres_database()) as store:
         ws = workspace(store, tmp_path)
         with store.begin() as connection:
-            connection.execute(sa.text("DROP TABLE reports"))
+            connection.execute(sa.text("DROP TABLE reports CASCADE"))
         with pytest.raises(StoreUnavailable):
             fleet.collect(ws, {"toy": toy_config()}, NOW)
