@@ -8,9 +8,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from keel.deployments.named import version_named
+from keel import deployments
+from keel.deployments.recorded import find_version
 from keel.errors import BadRequest
 from keel.grid.subset import without_outputs
+from keel.ledger import entries as ledger
 from keel.loop.checks import measure_drift, measure_performance, performance_sentence
 from keel.monitoring.accepted import accepted_references, with_accepted_columns
 from keel.monitoring.drift import detect
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.grid.reference import ReferenceGrid
     from keel.monitoring.window_counts import WindowCounts
+    from keel.store import Store
     from keel.workspace import Workspace
 
 LONGEST = timedelta(days=366)
@@ -69,6 +72,22 @@ def asked_window(
     return Window(floor_hour(start), ceil_hour(end))
 
 
+def version_of(store: Store, model: str, named: int | str | None) -> int:
+    """Return the number of the version that a question is about; None: the one in production.
+
+    Raises
+    ------
+    UnknownVersion
+        No version has this number or alias.
+    NoProductionVersion
+        None is in production.
+
+    """
+    if named is None:
+        return deployments.production_version(store, model)
+    return find_version(list(ledger.entries(store, model)), model, named)
+
+
 def drift_of_window(
     ws: Workspace, config: ModelConfig, window: Window, *, version: int | str | None = None
 ) -> DriftAnswer:
@@ -82,7 +101,7 @@ def drift_of_window(
         There is no such version.
 
     """
-    number = version_named(ws.store, config.model, version)
+    number = version_of(ws.store, config.model, version)
     grid = ws.registry.grid(config.model, number)
     counts = _counts(ws, config, number, grid, window)
     report = measure_drift(ws, config, _asked(config, number, window, counts), grid, counts)
@@ -115,7 +134,7 @@ def drift_of_rows(ws: Workspace, config: ModelConfig, rows: Any, *, version: int
         They cannot be read as a table.
 
     """
-    number = version_named(ws.store, config.model, version)
+    number = version_of(ws.store, config.model, version)
     whole = ws.registry.grid(config.model, number)
     frame = read_frame(rows, "rows")
     if not frame.n:
@@ -151,7 +170,7 @@ def performance_of_window(
     The labels are those of predictions that are ``target.label_delay`` earlier than the window. version: see
     `drift_of_window`.
     """
-    number = version_named(ws.store, config.model, version)
+    number = version_of(ws.store, config.model, version)
     grid = ws.registry.grid(config.model, number)
     earlier = window.earlier(config.target.label_delay)
     counts = _counts(ws, config, number, grid, earlier, decided_before=window.end, about=None)

@@ -63,7 +63,7 @@ def test_version_is_a_number_or_an_alias(model: ClonedModel) -> None:
     for named in (None, 1, "1", "production"):
         assert drift_of_window(model.ws, model.config, WINDOW, version=named).version == 1
     for unknown in (7, "7", "stagin", "previous", "latest", "-1", "١", "9" * 5000):
-        with pytest.raises(UnknownVersion, match=r"production \(1\), staging \(2\)"):
+        with pytest.raises(UnknownVersion, match="production 1, staging 2"):
             drift_of_window(model.ws, model.config, WINDOW, version=unknown)
 
 
