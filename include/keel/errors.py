@@ -36,6 +36,10 @@ class InvalidParameter(ConfigError):
     """
 
 
+class SampleRefused(InvalidParameter):
+    """A receiver has not accepted a message that shows whether alerts arrive. Whoever sent it is shown why."""
+
+
 class SchemaError(KeelError):
     """A table lacks a column that Keel needs, such as ids or times; the message names the column."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from airflow.sdk import Param
 
+from keel.config import Channel
 from keel.config.renames import PARAMETERS, renamed
 from keel.config.sections import METRICS_OF_KIND
 from keel.errors import ConfigError, InvalidParameter, suggestion
@@ -158,6 +159,25 @@ def experiment_evidence_param() -> dict[str, Param]:
     """Return ``experiment``: the experiment whose verdict is the evidence for a promotion."""
     description = "Id of the experiment that showed the version to be better. Empty: compare on a holdout."
     return {"experiment": Param(None, type=["null", "string"], description=description)}
+
+
+def sample_params() -> dict[str, Param]:
+    """Return the parameters of a message that shows that alerts arrive."""
+    return {
+        "model": Param(None, type=["null", "string"], description="Whose people. Empty: those of every model."),
+        "channel": Param(
+            None,
+            enum=[None, *get_args(Channel)],
+            type=["null", "string"],
+            description="Only by this channel. Empty: by every one.",
+        ),
+        "to": Param(
+            None,
+            type=["null", "string"],
+            maxLength=300,
+            description="A recipient in place of the configured ones; with a channel.",
+        ),
+    }
 
 
 NO_REASON = "requested by hand"

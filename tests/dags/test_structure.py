@@ -241,7 +241,7 @@ def test_model_without_retrain_has_no_dags_for_challengers(tmp_path, monkeypatch
     dags = parse().dags
 
     kinds = ("benchmark", "drift_check", "rollback", "watch_deployment")
-    assert set(dags) == {"keel.alerts", "keel.maintenance", *(f"buoy.{kind}" for kind in kinds)}
+    assert set(dags) == {"keel.alerts", "keel.maintenance", "keel.test_message", *(f"buoy.{kind}" for kind in kinds)}
     assert edges(dags["buoy.drift_check"]) == {
         **CHECK,
         "decide": {"all_clear", "raise_alert", "quarantine"},
