@@ -43,7 +43,7 @@ def request_rollback(
 
     def make() -> RollbackRequest:
         production = deployments.production_version(ws.store, config.model)
-        _target(history(ws.store, config.model), version)
+        rollback_target(history(ws.store, config.model), version)
         until = ceil_hour(end)
         return RollbackRequest(
             decision_id=identity,
@@ -92,7 +92,7 @@ def rollback(
         raise NothingToRollBackTo(f"{config.model} had no version in production when the rollback was requested")
     if current.production != bad:
         raise deployments.stale_generation(current, expected=bad)
-    target = _target(state, decision.target)
+    target = rollback_target(state, decision.target)
     sentence = f"Rolled back version {bad} to version {target}: {reason}"
     _try_preflight(ws, config, target)
     changed = deployments.change(
@@ -174,8 +174,15 @@ def _resumed_probation(ws: Workspace, config: ModelConfig, target: int, end: dat
     return {**unfinished, "until": (end + config.promotion.probation).isoformat()}
 
 
-def _target(state: History, requested: int | None) -> int:
-    """Return the version to roll back to: the requested one, which must have served before, or the previous one."""
+def rollback_target(state: History, requested: int | None) -> int:
+    """Return the version to roll back to: the requested one, which must have served before, or the previous one.
+
+    Raises
+    ------
+    NothingToRollBackTo
+        There is none, or it never served; the message lists those that did.
+
+    """
     current, model = state.deployment, state.deployment.model
     served = [
         version

@@ -21,15 +21,45 @@ if TYPE_CHECKING:
 
 def rest_routers() -> dict[str, list[APIRouter]]:
     """Return the routers of the REST endpoints by the path below which Airflow mounts them."""
-    from keel_airflow.web.routes import alerts, deployments, experiments, models, reports, versions
+    from keel_airflow.web.routes import (
+        alert_actions,
+        alerts,
+        checks,
+        deployments,
+        experiment_actions,
+        experiments,
+        models,
+        promotion,
+        questions,
+        reports,
+        versions,
+    )
 
-    about_models = (models, versions, deployments, experiments, alerts)
-    return {"/drift": [reports.router], "/models": [subject.router for subject in about_models]}
+    about_drift = (questions, checks, reports)
+    about_models = (
+        models,
+        promotion,
+        versions,
+        deployments,
+        experiments,
+        experiment_actions,
+        alerts,
+        alert_actions,
+    )
+    return {
+        "/drift": [subject.router for subject in about_drift],
+        "/models": [subject.router for subject in about_models],
+    }
 
 
 def drift_app() -> FastAPI:
     """Return the app at ``/drift``: questions about drift and performance, checks, and their stored reports."""
-    return guarded("Keel: drift", rest_routers()["/drift"])
+    from keel_airflow.web import computing
+
+    app = guarded("Keel: drift", rest_routers()["/drift"])
+    # Airflow enters it with its own, so the helper process ends when the API server does
+    app.router.lifespan_context = computing.lifespan
+    return app
 
 
 def models_app() -> FastAPI:

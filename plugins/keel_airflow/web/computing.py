@@ -16,7 +16,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
 import psutil
@@ -76,8 +77,9 @@ class _Ended(Exception):
 class Helper:
     """A helper process and its limits.
 
-    seconds: of an answer. starting: more for the first one, for which the process starts. memory: bytes.
-    idle: seconds until an idle process ends. command: starts the process; it gets idle as an argument.
+    seconds: of an answer. starting: more for the first one, for which the process starts.
+    memory: resident bytes. idle: seconds until an idle process ends.
+    command: starts the process; it gets idle as an argument.
     """
 
     def __init__(
@@ -228,6 +230,13 @@ def close() -> None:
     """End the helper process, as the API server does when it ends."""
     if _helper is not None:
         _helper.close()
+
+
+@asynccontextmanager
+async def lifespan(app: object) -> AsyncIterator[None]:
+    """End the helper process with the app that asks it."""
+    yield
+    close()
 
 
 def _setting(variable: str, default: float) -> float:

@@ -20,6 +20,7 @@ from fastapi.responses import JSONResponse
 from keel_airflow.web import problems
 from keel_airflow.web.limits import BoundedRoute
 from keel_airflow.web.schemas.problem import ProblemDetails
+from keel_airflow.web.schemas.questions import DriftQuestion
 
 if TYPE_CHECKING:
     from fastapi.routing import APIRoute
@@ -81,6 +82,7 @@ def document() -> Mapping[str, Any]:
     for theirs in ("HTTPValidationError", "ValidationError"):
         schemas.pop(theirs, None)
     schemas.update(_problem_schemas())
+    schemas["DriftQuestion"] = DriftQuestion.model_json_schema()
     made["components"]["securitySchemes"] = SECURITY
     made["security"] = [{name: []} for name in SECURITY]
     for path in made["paths"].values():

@@ -54,11 +54,15 @@ class Missing:
 
 
 def root_middlewares() -> list[dict[str, Any]]:
-    """Return what Airflow's own app needs: the paths of Keel's apps without a slash at their end are theirs, too."""
+    """Return what Keel's apps need of Airflow's: their paths without a slash at the end, and Airflow's app itself."""
+    from keel_airflow.web.airflow_api import KnowsAirflow
     from keel_airflow.web.bare_paths import BarePaths
 
     paths = {"endpoints": ("/drift", "/models"), "pages": ("/keel",)}
-    return [{"name": "Keel: paths", "middleware": BarePaths, "args": [], "kwargs": paths}]
+    return [
+        {"name": "Keel: paths", "middleware": BarePaths, "args": [], "kwargs": paths},
+        {"name": "Keel: Airflow", "middleware": KnowsAirflow, "args": [], "kwargs": {}},
+    ]
 
 
 def external_views() -> list[dict[str, Any]]:

@@ -66,14 +66,26 @@ class Call:
 
 
 CALLS = [
+    Call("POST", "/drift/data-drift", body={"model": "tide", **WINDOW}),
+    Call("POST", "/drift/model-performance-drift", body={"model": "tide", **WINDOW}),
+    Call("POST", "/drift/check-and-retrain", 202, acts=True, body={"model": "tide"}),
+    Call("POST", "/drift/test-email", 202, acts=True, body={"model": "tide"}),
     Call("GET", "/drift/reports", query={"model": "tide"}),
     Call("GET", "/drift/reports/{report_id}"),
     Call("GET", "/models/"),
+    Call("POST", "/models/promote", 202, acts=True, body={"model": "tide"}),
+    Call("POST", "/models/rollback", 202, acts=True, body={"model": "tide"}),
     Call("GET", "/models/{model}/versions"),
     Call("GET", "/models/{model}/compare", query={"first": "2", "second": "1"}),
     Call("GET", "/models/{model}/deployments"),
     Call("GET", "/models/{model}/alerts"),
+    Call("POST", "/models/{model}/alerts/{alert_id}/acknowledge", acts=True, body={"reason": "I look after it"}),
+    Call("POST", "/models/{model}/silences", 201, acts=True, body={"duration": "1d", "reason": "planned work"}),
+    Call("POST", "/models/{model}/silences/{silence_id}/end", acts=True, body={}),
     Call("GET", "/models/{model}/experiments"),
+    # one is running: `test_actions` starts one where none is
+    Call("POST", "/models/{model}/experiments", 409, acts=True, body={"challenger": 3}),
+    Call("POST", "/models/{model}/experiments/{experiment_id}/stop", 202, acts=True, body={"reason": "it is over"}),
     Call("GET", "/keel/openapi.json"),
     Call("GET", "/keel/"),
     Call("GET", "/keel/models/{model}"),
@@ -102,8 +114,11 @@ def ids(web: ApiServer) -> dict[str, str]:
     reports = web.ask("GET", "/drift/reports", params={"model": "tide", "kind": "drift"}).json()["reports"]
     alerts = web.ask("GET", "/models/tide/alerts").json()["alerts"]
     experiments = web.ask("GET", "/models/tide/experiments").json()["experiments"]
+    planned = {"kind": "pipeline_failure", "duration": "1d", "reason": "planned work"}
+    silence = web.ask("POST", "/models/tide/silences", json=planned).json()
     return {
         "model": "tide",
+        "silence_id": silence["silence_id"],
         "report_id": reports[0]["report_id"],
         "alert_id": str(alerts[0]["alert_id"]),
         "experiment_id": experiments[0]["experiment_id"],
@@ -140,7 +155,8 @@ def test_the_right_role_has_success(web: ApiServer, ids: dict[str, str], call: C
     answer = call.send(web, ids, user="uma")
     assert answer.status_code == call.status, answer.text
     if "/static/" not in call.route:
-        assert answer.headers["content-type"].startswith(HTML if call.is_page else "application/json")
+        expected = PROBLEM if call.status >= 400 else HTML if call.is_page else "application/json"
+        assert answer.headers["content-type"].startswith(expected)
 
 
 @each_call
