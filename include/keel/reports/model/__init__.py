@@ -6,8 +6,8 @@ column_page(ws, config, column, window)         a column in the window of a chec
 """
 
 from keel.reports.model.build import page
-from keel.reports.model.collect import collect
 from keel.reports.model.column import column_page
+from keel.reports.model.data import collect
 from keel.reports.model.view import ModelView
 
 __all__ = ["ModelView", "collect", "column_page", "page"]
