@@ -12,44 +12,12 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from keel_airflow.web import limits, problems, same_origin, security
+from keel_airflow.web.rest import rest_routers
 
 if TYPE_CHECKING:
     from fastapi import APIRouter, Request, Response
 
     from keel_airflow.web.problems import Problem
-
-
-def rest_routers() -> dict[str, list[APIRouter]]:
-    """Return the routers of the REST endpoints by the path below which Airflow mounts them."""
-    from keel_airflow.web.routes import (
-        alert_actions,
-        alerts,
-        checks,
-        deployments,
-        experiment_actions,
-        experiments,
-        models,
-        promotion,
-        questions,
-        reports,
-        versions,
-    )
-
-    about_drift = (questions, checks, reports)
-    about_models = (
-        models,
-        promotion,
-        versions,
-        deployments,
-        experiments,
-        experiment_actions,
-        alerts,
-        alert_actions,
-    )
-    return {
-        "/drift": [subject.router for subject in about_drift],
-        "/models": [subject.router for subject in about_models],
-    }
 
 
 def drift_app() -> FastAPI:

@@ -24,7 +24,6 @@ import psutil
 
 from keel import errors as keel_errors
 from keel.errors import ConfigError, KeelError
-from keel.workspace import PROJECT
 from keel_airflow.web import installation, problems
 from keel_airflow.web.problems import Problem
 
@@ -178,6 +177,8 @@ class Helper:
 
     def _running(self) -> tuple[subprocess.Popen[bytes], bool]:
         """Return the process, and whether it was started just now."""
+        from keel.workspace import PROJECT
+
         if self._owner != os.getpid():  # a fork of the API server must not share the process
             self._process, self._owner = None, os.getpid()
         if self._process is not None and self._process.poll() is None:
@@ -205,6 +206,8 @@ def environment_of(environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in environ.items()
         if name in NAMES or name.upper().startswith(PREFIXES) or name.upper() in NAMES
     }
+    from keel.workspace import PROJECT
+
     ours = [str(PROJECT / "include"), str(PROJECT / "plugins")]
     return {**kept, **OWN, "PYTHONPATH": os.pathsep.join([*ours, *filter(None, [kept.get("PYTHONPATH")])])}
 

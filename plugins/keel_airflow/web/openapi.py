@@ -66,7 +66,7 @@ def get_document(request: Request) -> JSONResponse:
 @cache
 def document() -> Mapping[str, Any]:
     """Return the document. Its addresses are relative to Airflow's."""
-    from keel_airflow.web.apps import rest_routers
+    from keel_airflow.web.rest import rest_routers
 
     routes: list[APIRoute] = []
     for prefix, routers in rest_routers().items():
