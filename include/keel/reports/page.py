@@ -168,6 +168,8 @@ class Table:
     """Whether it may be wider than a phone, and scrolls there."""
     unbroken: tuple[int, ...] = ()
     """Columns of short cells, whose lines do not wrap."""
+    sentences: tuple[int, ...] = ()
+    """Columns of sentences, which are not squeezed beside those that do not wrap."""
 
 
 def without_actions(table: Table, may: Callable[[str], bool] | None) -> Table:
@@ -187,9 +189,10 @@ def without_actions(table: Table, may: Callable[[str], bool] | None) -> Table:
     if len(kept) == len(table.head):
         return table
     rows = tuple(tuple(row[i] for i in kept if i < len(row)) for row in table.rows)
-    numeric, unbroken = (tuple(kept.index(i) for i in of if i in kept) for of in (table.numeric, table.unbroken))
     head = tuple(table.head[i] for i in kept)
-    return replace(table, head=head, rows=rows, numeric=numeric, unbroken=unbroken)
+    of = (table.numeric, table.unbroken, table.sentences)
+    numeric, unbroken, sentences = (tuple(kept.index(i) for i in columns if i in kept) for columns in of)
+    return replace(table, head=head, rows=rows, numeric=numeric, unbroken=unbroken, sentences=sentences)
 
 
 @dataclass(frozen=True)

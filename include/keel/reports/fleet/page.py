@@ -35,7 +35,8 @@ COLUMNS = (
     "Last check",
     "Next check",
 )
-SHORT = ("Model", "Performance", "Drift", "Experiment", "Last check", "Next check")
+SAID = "In one sentence"
+SHORT = ("Model", "Performance", "Drift", "Last check", "Next check")
 """Columns whose cells do not wrap."""
 ALERT_KINDS = 3
 """Kinds of open alerts that a cell names."""
@@ -101,8 +102,9 @@ def _table(fleet: Fleet) -> Table:
     head = tuple(dict.fromkeys(name for each in cells for name in each))
     shown = [name for name in COLUMNS if name in head]
     rows = tuple(tuple(each.get(name, "") for name in shown) for each in cells)
+    caption = "How each model is, the worst first"
     unbroken = tuple(i for i, name in enumerate(shown) if name in SHORT)
-    return Table("How each model is, the worst first", tuple(shown), rows, wide=True, unbroken=unbroken)
+    return Table(caption, tuple(shown), rows, wide=True, unbroken=unbroken, sentences=(shown.index(SAID),))
 
 
 def _cells(row: ModelRow, now: datetime) -> dict[str, Cell]:
@@ -110,13 +112,13 @@ def _cells(row: ModelRow, now: datetime) -> dict[str, Cell]:
     facts = row.facts
     local = Local(row.model, f"models/{quote(row.model, safe='')}")
     if facts is None:
-        return {"Model": local, "State": row.state.tag, "In one sentence": row.error}
+        return {"Model": local, "State": row.state.tag, SAID: row.error}
     version = facts.deployment.production
     said = sentence(facts, row.state, now)
     cells: dict[str, Cell] = {
         "Model": Stacked(local, f"version {version}" if version is not None else "no version"),
         "State": row.state.tag,
-        "In one sentence": Stacked("", said) if row.state is State.FINE else said,
+        SAID: Stacked("", said) if row.state is State.FINE else said,
         "Performance": _performance(facts),
         "Drift": _drift(facts),
         "Open alerts": _alerts(facts),

@@ -70,5 +70,6 @@ def _row(block: Table, row: tuple[Cell, ...], live: Live | None, stacked: bool) 
 
 
 def _classes(block: Table, column: int) -> str:
-    names = [name for name, columns in (("num", block.numeric), ("unbroken", block.unbroken)) if column in columns]
+    kinds = (("num", block.numeric), ("unbroken", block.unbroken), ("said", block.sentences))
+    names = [name for name, columns in kinds if column in columns]
     return f' class="{" ".join(names)}"' if names else ""
