@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +145,22 @@ def test_the_same_key_starts_the_same_run_once(web: ApiServer) -> None:
     other = web.ask("POST", to, json={"model": MODEL, "end": DAY["until"]}, headers=key)
     assert (other.status_code, fields_of(other)) == (409, {"Idempotency-Key"})
     assert web.ask("POST", to, json=body, headers={"Idempotency-Key": "a b"}).status_code == 422
+
+
+@pytest.mark.parametrize("state", ["success", "failed"])
+def test_request_waits_for_the_end_of_its_run(web: ApiServer, state: str) -> None:
+    key = {"Idempotency-Key": f"waits-for-{state}"}
+    body = {"model": MODEL, "end": DAY["since"]}
+    started = web.ask("POST", "/drift/check-and-retrain", json=body, headers=key).json()
+    web.token("admin")
+    path = started["status_url"].removeprefix(web.url + web.root)
+    end = threading.Timer(1.0, web.ask, ("PATCH", path), {"json": {"state": state}, "user": "admin"})
+    end.start()
+    answer = web.ask("POST", "/drift/check-and-retrain", json=body, headers=key, params={"wait": 30})
+    end.join()
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["run_id"], answer.json()["state"]) == (started["run_id"], state)
+    assert answer.elapsed.total_seconds() < 20
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,14 @@ def test_below_a_path_everything_is_there(away: ApiServer) -> None:
         assert ask(away, path, user=NOBODY).status_code == 401, path
 
 
+def test_runs_start_below_a_path(away: ApiServer) -> None:
+    answer = away.ask("POST", "/models/rollback", json={"model": "tide"})
+    assert answer.status_code == 202, answer.text
+    base = away.url + ROOT
+    assert all(answer.json()[name].startswith(f"{base}/") for name in ("url", "status_url"))
+    assert away.ask("GET", answer.json()["status_url"].removeprefix(base)).json()["triggering_user_name"] == "olga"
+
+
 def test_pages_below_a_path_link_below_it(away: ApiServer) -> None:
     for path in PAGES:
         text = ask(away, path).text
