@@ -25,8 +25,8 @@ from keel.config import get_model
 from keel.store import Store
 from keel.store.database.migrations import reader
 from keel.workspace import Workspace
-from tests.support import grafana
 from tests.support.demo_home import copy_home, copy_store, demo_home
+from tests.support.grafana import queries as grafana
 from tests.support.paths import PROJECT
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]

@@ -11,11 +11,11 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from grafana.build.__main__ import FOLDER, boards, text
 
+from grafana.build.__main__ import FOLDER, boards, text
 from keel.serving.metrics import Metrics
 from keel.store.database.migrations import metric_views
-from tests.support import grafana
+from tests.support.grafana import queries as grafana
 from tests.support.paths import PROJECT
 
 SCHEMA = json.loads((PROJECT / "tests" / "data" / "grafana" / "dashboard.schema.json").read_text())
