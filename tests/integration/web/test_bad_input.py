@@ -75,7 +75,15 @@ def test_a_name_of_nothing_is_not_found(web: ApiServer, ids: dict[str, str], cal
 def test_wrong_and_unknown_parameters_of_a_query_are_refused_or_passed_over(
     web: ApiServer, ids: dict[str, str], call: Call
 ) -> None:
-    wrong = {"limit": "-1", "since": "yesterday", "until": "0", "version": "x", "state": "🌊", "before": "\x00", "at": "?"}
+    wrong = {
+        "limit": "-1",
+        "since": "yesterday",
+        "until": "0",
+        "version": "x",
+        "state": "🌊",
+        "before": "\x00",
+        "at": "?",
+    }
     wrong |= {"wait": "1e9", "window": "\u0000", "first": "0", "second": "-1", "model": "🌊" * 10, "report": "'"}
     for key, value in wrong.items():
         values = {**call.query, key: value}
@@ -145,7 +153,9 @@ def test_a_page_of_another_site_changes_nothing(web: ApiServer, ids: dict[str, s
 @pytest.mark.parametrize(
     "token", ["", "x", "a.b.c", "Basic b2xnYTo=", "Bearer", "Bearer " + "x" * 5000, "Bearer null", f"Basic {SECRET}"]
 )
-@pytest.mark.parametrize("path", ["/models", "/drift/reports", "/keel/", "/keel/static/keel.css", "/models/x/y/z", "/keel/no"])
+@pytest.mark.parametrize(
+    "path", ["/models", "/drift/reports", "/keel/", "/keel/static/keel.css", "/models/x/y/z", "/keel/no"]
+)
 def test_what_is_no_token_opens_nothing(web: ApiServer, path: str, token: str) -> None:
     answer = web.ask("GET", path, user=NOBODY, headers={"Authorization": token})
     assert answer.status_code == 401, answer.text

@@ -60,13 +60,21 @@ def column_page(ws: Workspace, config: ModelConfig, column: str, window: str = "
         The store cannot be read.
 
     """
+    version, found, report = require_column(ws, config, column, window)
+    charts, without = charts_of(ws, config, version, found, report, names=[column])
+    history = column_histories(ws, config.model, found).get(column)
+    return page(ColumnView(config, column, version, found, report.features[column], report, charts, without, history))
+
+
+def require_column(
+    ws: Workspace, config: ModelConfig, column: str, window: str = ""
+) -> tuple[int, Window, StoredDriftReport]:
+    """Return the check whose drift report has a column: version, window and report. Raises as `column_page`."""
     version, found = find_check(ws, config.model, window)
     report = stored_check(ws, config, version, found).drift
     if report is None or column not in report.features:
         raise UnknownWindow(_missing(column, report))
-    charts, without = charts_of(ws, config, version, found, report, names=[column])
-    history = column_histories(ws, config.model, found).get(column)
-    return page(ColumnView(config, column, version, found, report.features[column], report, charts, without, history))
+    return version, found, report
 
 
 def _missing(column: str, report: StoredDriftReport | None) -> str:

@@ -72,7 +72,12 @@ def model(caller: Caller, name: str) -> View:
 
 def column(caller: Caller, name: str, column: str, window: str) -> View:
     """Return the page of a column in the window of a check: reference against window."""
-    return replace(check(caller, name, window, column=column), here=column)
+    from keel.reports.model.column import require_column
+
+    view = check(caller, name, window, column=column)
+    # before the page is sent bit by bit: its status says whether there is such a column
+    require_column(installation.workspace(), installation.model_config(name), column, view.asked["window"])
+    return replace(view, here=column)
 
 
 def check(caller: Caller, name: str, window: str, version: int | None = None, column: str | None = None) -> View:
