@@ -1,4 +1,4 @@
-"""Bad requests of every kind to every route of a running API server: a named status, and nothing of the code or data."""
+"""Bad requests of every kind to every route of a running API server: a named status, and nothing of code or data."""
 
 from __future__ import annotations
 
