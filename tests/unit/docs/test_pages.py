@@ -230,7 +230,8 @@ def test_every_connection_and_parameter_is_documented():
     lasts = {"max_outcomes", "min_duration", "max_duration", "start_at"}
     of_experiments = {"action", "mode", "allocation", "ramp", "metric", "margin", "alpha"} | lasts
     of_runs = {"start", "end", "overrides", "reason", "version", "versions", "force", "experiment"}
-    assert params == of_runs | of_experiments
+    of_samples = {"model", "channel", "to"}
+    assert params == of_runs | of_experiments | of_samples
     rows = set(re.findall(r"^\| `(\w+)` \|", text_of(CONFIGURATION), re.MULTILINE))
     assert connections | params <= rows
 
