@@ -4,7 +4,8 @@ Keel: Airflow's API server with the plugin, on a store of 50 models with a year 
 hours: 73,000 checks with 365,000 reports. A request is the whole page, of a user who is logged in. Evidently: its UI on
 a project a model, with twenty reports each, as many as the page draws; a listing is its list of projects, and the list
 of reports of each. Both servers run at the same time, and are asked in turns: first right after their start, then
-again. Later figures are the median of the rounds.
+again. Later figures are the median of the rounds. Evidently's UI keeps the metadata of all reports in memory after its
+first listing; Keel's page keeps nothing.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
 
 
 def table(keel: list[Taken], evidently: list[Taken], gained: float, size: float, options: argparse.Namespace) -> str:
-    """Return the figures as text, with the goals, which are about later requests: the first one imports Keel."""
+    """Return the figures as text, with the goals. The first request of each server reads everything anew."""
     kind = "PostgreSQL" if options.store_url else f"SQLite, {size:.1f} GB"
     lines = [
         f"{options.models} models, {options.days} days, {options.models * options.days * 4:,} checks ({kind}); "
@@ -164,11 +165,13 @@ def table(keel: list[Taken], evidently: list[Taken], gained: float, size: float,
     again = [(statistics.median(each[i] for each in keel[1:]), statistics.median(each[i] for each in evidently[1:]))
              for i in (0, 1)]  # fmt: skip
     lines += [_line("again, ms", *again[0]), _line("processor time of it, ms", *again[1])]
-    ratio = again[0][1] / again[0][0]
+    in_time = _met(keel[0][0] <= SECONDS), _met(again[0][0] <= SECONDS)
+    ratio, later = evidently[0][0] / keel[0][0], again[0][1] / again[0][0]
     lines += [
         f"API server's memory after {len(keel) + 50} pages: {gained:+.0f} MB",
-        f"goal: at most {1e3 * SECONDS:.0f} ms: {_met(again[0][0] <= SECONDS)}",
-        f"goal: at least {TIMES_FASTER} times faster than Evidently: {_met(ratio >= TIMES_FASTER)} ({ratio:.1f})",
+        f"goal: at most {1e3 * SECONDS:.0f} ms: first {in_time[0]}, again {in_time[1]}",
+        f"goal: at least {TIMES_FASTER} times faster than Evidently: "
+        f"first {_met(ratio >= TIMES_FASTER)} ({ratio:.1f}), again {_met(later >= TIMES_FASTER)} ({later:.1f})",
         f"goal: less than {MEGABYTES} MB more: {_met(gained < MEGABYTES)}",
     ]
     return "\n".join(lines)
