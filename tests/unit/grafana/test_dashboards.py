@@ -11,8 +11,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from grafana.build.__main__ import FOLDER, boards, text
 
+from grafana.build.__main__ import FOLDER, boards, text
 from keel.serving.metrics import Metrics
 from keel.store.database.migrations import metric_views
 from tests.support.grafana import queries as grafana
