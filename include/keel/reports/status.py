@@ -17,7 +17,7 @@ from keel.monitoring.alarm_words import names_of
 from keel.reports import numbers
 from keel.reports.check.remedies import to_do
 from keel.reports.check.words import headline, status_tag
-from keel.reports.fleet.collect import model_of
+from keel.reports.fleet.data import model_of
 from keel.reports.fleet.facts import ModelFacts, read
 from keel.reports.open_alerts import sentence_of
 from keel.store.quarantines import DATA, LABELS

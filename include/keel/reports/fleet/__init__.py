@@ -4,7 +4,7 @@
 pure function. `unavailable` stands for what is collected while the store does not answer.
 """
 
-from keel.reports.fleet.collect import Fleet, ModelRow, collect, model_of, unavailable
-from keel.reports.fleet.page import page
+from keel.reports.fleet.build import page
+from keel.reports.fleet.data import Fleet, ModelRow, collect, model_of, unavailable
 
 __all__ = ["Fleet", "ModelRow", "collect", "model_of", "page", "unavailable"]

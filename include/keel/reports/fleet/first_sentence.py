@@ -11,7 +11,7 @@ from keel.reports.fleet.states import State
 from keel.reports.fleet.words import in_words, listed
 
 if TYPE_CHECKING:
-    from keel.reports.fleet.collect import Fleet, ModelRow
+    from keel.reports.fleet.data import Fleet, ModelRow
 
 NAMED = 2
 """Models that the first clause names; more are counted."""

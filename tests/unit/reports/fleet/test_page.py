@@ -12,7 +12,7 @@ from keel.deployments.history import Deployment, Probation
 from keel.errors import StoreUnavailable
 from keel.monitoring.check_times import CheckTimes
 from keel.reports import fleet, html
-from keel.reports.fleet.collect import Fleet, ModelRow
+from keel.reports.fleet.data import Fleet, ModelRow
 from keel.reports.fleet.facts import ModelFacts, OpenAlarm, RunningExperiment
 from keel.reports.fleet.first_sentence import first_sentence
 from keel.reports.fleet.history import Measured

@@ -21,7 +21,7 @@ from keel.reports.page import Block, Cell, Command, Local, Page, Paragraph, Sect
 from keel.window import DAY
 
 if TYPE_CHECKING:
-    from keel.reports.fleet.collect import Fleet, ModelRow
+    from keel.reports.fleet.data import Fleet, ModelRow
     from keel.reports.fleet.facts import ModelFacts
 
 COLUMNS = (
