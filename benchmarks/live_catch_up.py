@@ -72,7 +72,7 @@ def prepare(home: Path, url: str | None, rows: int, features: int) -> None:
     from keel.training.training import Split, TrainingRows, train
     from keel.workspace import Workspace
     from tests.support.toy import DAY, START
-    from tests.support.toy_versions import register
+    from tests.support.versions.toy import register
 
     config = config_of(features)
     end, holdout = START + REFERENCE_DAYS * DAY, 2 * 24 * PER_HOUR

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 
 from keel.monitoring.live import poll as polling
 from keel.workspace import Workspace
-from tests.support.cloned_versions import RIGHT, Trained
+from tests.support.versions.cloned import RIGHT, Trained
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig

@@ -23,8 +23,8 @@ from tests.support.chaos.kills import (
     run,
     run_until_killed,
 )
-from tests.support.cheap_versions import with_production
 from tests.support.store_fixtures import NOON
+from tests.support.versions.cheap import with_production
 
 A_FEW_PROMOTIONS = 0.5
 """Seconds; one takes about 0.1."""

@@ -22,8 +22,8 @@ from keel.registry.registry import Registry
 from keel.store import Store
 from keel.workspace import Workspace
 from tests.support.chaos.kills import FULL_SIZE, TRIALS, numbers_of, random_delays, run, run_until_killed
-from tests.support.cloned_versions import Trained
 from tests.support.live.models import LiveModel
+from tests.support.versions.cloned import Trained
 
 if TYPE_CHECKING:
     from keel.store.live import StoredMonitors

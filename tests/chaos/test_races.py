@@ -29,9 +29,9 @@ from tests.support.chaos.kills import (
     run,
     watch,
 )
-from tests.support.cheap_versions import with_production
 from tests.support.store_fixtures import NOON
 from tests.support.toy import toy_config
+from tests.support.versions.cheap import with_production
 
 if TYPE_CHECKING:
     from keel.registry.registry import Registry

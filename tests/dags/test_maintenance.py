@@ -29,7 +29,7 @@ from tests.support.airflow.tide import (
     promote_staged,
     tide_config,
 )
-from tests.support.ledger_rows import owned
+from tests.support.ledger.rows import owned
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 

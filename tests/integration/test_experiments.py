@@ -349,7 +349,7 @@ def test_start_without_a_production_version_is_refused(tmp_path):
 
 
 def test_start_with_a_changed_artifact_is_refused(ws):
-    from tests.support.toy_versions import files_of
+    from tests.support.versions.toy import files_of
 
     model = next(path for name, path in files_of(ws.registry, 2).items() if name.endswith("model.skops"))
     registered = model.read_bytes()  # where it was made: the other tests have it from there too

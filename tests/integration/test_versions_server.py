@@ -11,7 +11,7 @@ from keel.errors import ArtifactChanged
 from keel.registry import artifacts
 from keel.workspace import Workspace
 from tests.support.toy import toy_config, toy_rows
-from tests.support.toy_versions import register, toy_candidate
+from tests.support.versions.toy import register, toy_candidate
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 CONFIG = toy_config(promotion={"keep_versions": "24h"})

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from keel import rollout
 from keel.window import now_utc
-from tests.support.cloned_versions import NOW, TRAINED_UNTIL
+from tests.support.versions.cloned import NOW, TRAINED_UNTIL
 
 if TYPE_CHECKING:
-    from tests.support.cloned_versions import ClonedModel
+    from tests.support.versions.cloned import ClonedModel
 
 BY = {"actor": "tests", "run_id": "run-1"}
 """Who takes the steps, in which run."""

@@ -12,7 +12,7 @@ from tests.support.unsynced_sqlite import unsynced
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.support.cloned_versions import Trained
+    from tests.support.versions.cloned import Trained
 
 DURABLE = {"store", "serving"}
 """Folders whose tests need files that survive a power failure, as in production."""
@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Path]) -> Iterator[Trained]:
     """A workspace with two trained versions, which is what takes seconds; tests make models of their own in it."""
     from keel.workspace import Workspace
-    from tests.support.cloned_versions import Trained
+    from tests.support.versions.cloned import Trained
 
     home = new_home(tmp_path_factory.mktemp("trained"))
     with Workspace.open(home=home, environment={}) as ws:

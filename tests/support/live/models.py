@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from keel.monitoring.records import LiveProgress
     from keel.store import Store
     from keel.store.live import StoredMonitors
-    from tests.support.cloned_versions import Trained
+    from tests.support.versions.cloned import Trained
 
 PROMOTED = START + 12 * DAY
 """When version 1 goes into production, in the data's time."""

@@ -18,7 +18,7 @@ from keel.errors import ExperimentRefused, NotPromotable, UnknownExperiment, Unk
 from keel.workspace import Workspace
 from tests.support.experiment_rows import serve
 from tests.support.toy import toy_config, toy_rows
-from tests.support.toy_versions import register, toy_candidate
+from tests.support.versions.toy import register, toy_candidate
 
 NOW = datetime.now(UTC)
 FILE = """

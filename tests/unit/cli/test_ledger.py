@@ -22,8 +22,8 @@ from keel.ledger import entries as ledger
 from keel.store import Store
 from keel.store.database.tables import deployments as deployments_table
 from keel.store.database.tables import ledger as ledger_table
-from tests.support.ledger_rows import add, history, owned, put, rewritten
-from tests.support.ledger_story import STORY
+from tests.support.ledger.rows import add, history, owned, put, rewritten
+from tests.support.ledger.story import STORY
 from tests.support.paths import PROJECT
 
 

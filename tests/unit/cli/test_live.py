@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.support.cloned_versions import Trained
+    from tests.support.versions.cloned import Trained
 
 FILE = """
 model: trained

@@ -18,7 +18,7 @@ from keel.config import MODELS_FOLDER, get_model
 from keel.errors import LedgerBroken, UnknownModel
 from keel.ledger import entries as ledger
 from keel.store import Store
-from tests.support.ledger_rows import owned
+from tests.support.ledger.rows import owned
 from tests.support.store_fixtures import EVER, MICROSECONDS
 
 NOW = datetime.now(UTC)

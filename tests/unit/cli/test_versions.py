@@ -19,7 +19,7 @@ from keel.ledger import entries as ledger
 from keel.window import floor_hour
 from keel.workspace import Workspace
 from tests.support.toy import DAY, toy_config
-from tests.support.toy_versions import register, toy_candidate
+from tests.support.versions.toy import register, toy_candidate
 
 LONG_AGO = datetime.now(UTC) - 200 * DAY
 FILE = """

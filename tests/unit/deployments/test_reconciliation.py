@@ -13,7 +13,7 @@ from keel.deployments.history import Status, history
 from keel.ledger import entries as ledger
 from keel.registry.registry import Registry
 from keel.store.database.tables import deployments as deployments_table
-from tests.support.cheap_versions import CheapModel, open_registry
+from tests.support.versions.cheap import CheapModel, open_registry
 
 
 @pytest.fixture(scope="module")

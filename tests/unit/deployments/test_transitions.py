@@ -19,8 +19,8 @@ from keel.registry.registry import Registry
 from keel.store import Store
 from keel.store.database.tables import arrivals, projections
 from keel.store.database.tables import deployments as deployments_table
-from tests.support.cheap_versions import CheapModel, open_registry
 from tests.support.store_fixtures import NOON
+from tests.support.versions.cheap import CheapModel, open_registry
 
 
 @pytest.fixture(scope="module")

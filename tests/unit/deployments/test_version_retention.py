@@ -20,10 +20,10 @@ from keel.errors import ArtifactChanged, ConfigError, RegistryUnavailable, Stale
 from keel.ledger import entries as ledger
 from keel.registry.artifacts import Artifacts
 from keel.registry.registry import Registry
-from tests.support.cheap_versions import with_production
 from tests.support.paths import PROJECT
 from tests.support.toy import DAY, toy_config
-from tests.support.toy_versions import PreparedRegistry, files_of, record, register, toy_candidate
+from tests.support.versions.cheap import with_production
+from tests.support.versions.toy import PreparedRegistry, files_of, record, register, toy_candidate
 
 CONFIG = toy_config(promotion={"keep_versions": "30d"})
 REGISTERED = datetime.now(UTC)

@@ -26,7 +26,7 @@ from keel.ledger.checkpoints import Checkpoint, CheckpointFolder, CheckpointsUna
 from keel.ledger.signing_keys import key_id, keygen, private_key, public_keys
 from keel.store import Store
 from keel.store.database.tables import ledger as ledger_table
-from tests.support.ledger_rows import add, history, owned, put, rewritten, sentence_in
+from tests.support.ledger.rows import add, history, owned, put, rewritten, sentence_in
 
 NOW = datetime(2026, 3, 2, 20, tzinfo=UTC)
 KEY, ANOTHER = (Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32) for seed in (1, 2))

@@ -21,7 +21,7 @@ from keel.ledger import verification as proof
 from keel.store import Store
 from keel.store.database.tables import deployments as deployments_table
 from keel.store.database.tables import ledger as ledger_table
-from tests.support.ledger_rows import NOTHING, START, add, change, history, owned, put, rewritten, sentence_in, undone
+from tests.support.ledger.rows import NOTHING, START, add, change, history, owned, put, rewritten, sentence_in, undone
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from keel.ledger import narrative
 from keel.ledger.entries import Action, Entry
 from keel.ledger.narrative import describe
-from tests.support.ledger_story import COMPARED, HARM, STORY, TRIED, entry
+from tests.support.ledger.story import COMPARED, HARM, STORY, TRIED, entry
 
 
 def one(action: str, body: Any, **changes: Any) -> str:

@@ -15,11 +15,11 @@ from keel.loop.asked import asked_window, drift_of_rows, drift_of_window, perfor
 from keel.monitoring.records import StoredDriftReport, StoredPerformanceReport
 from keel.monitoring.storage import read_report
 from keel.window import Window
-from tests.support.cloned_versions import INVERTED, NOW, RIGHT
 from tests.support.toy import DAY, START, toy_config, toy_rows
+from tests.support.versions.cloned import INVERTED, NOW, RIGHT
 
 if TYPE_CHECKING:
-    from tests.support.cloned_versions import ClonedModel, Trained
+    from tests.support.versions.cloned import ClonedModel, Trained
 
 WINDOW = Window(NOW - 7 * DAY, NOW)
 HOUR = timedelta(hours=1)

@@ -19,7 +19,7 @@ from tests.support.live.models import LiveModel
 if TYPE_CHECKING:
     from keel.monitoring.records import DecisionRecord
     from keel.store import Store
-    from tests.support.cloned_versions import Trained
+    from tests.support.versions.cloned import Trained
 
 
 @pytest.fixture

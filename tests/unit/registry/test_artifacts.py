@@ -15,7 +15,7 @@ from keel.registry import artifacts
 from keel.registry.registry import Registry
 from keel.workspace import Workspace
 from tests.support.toy import START, toy_config, toy_rows
-from tests.support.toy_versions import files_of, pin_of, register, sha256, toy_candidate
+from tests.support.versions.toy import files_of, pin_of, register, sha256, toy_candidate
 
 CONFIG = toy_config()
 USES = {

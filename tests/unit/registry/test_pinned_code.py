@@ -17,7 +17,7 @@ from keel.registry.pinned_code import copy_code, own_code
 from keel.registry.registry import Registry
 from keel.registry.scoring_model import to_model_input
 from tests.support.toy import toy_config, toy_rows
-from tests.support.toy_versions import toy_candidate
+from tests.support.versions.toy import toy_candidate
 
 PIPELINE = """
     from models.clipping import limits

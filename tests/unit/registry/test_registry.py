@@ -28,7 +28,7 @@ from keel.registry.registry import Registry
 from keel.registry.scoring_model import inputs_of, require_signature, to_model_input
 from tests.support.paths import PROJECT
 from tests.support.toy import toy_config, toy_rows
-from tests.support.toy_versions import files_of, toy_candidate
+from tests.support.versions.toy import files_of, toy_candidate
 
 CONFIG = toy_config()
 

@@ -13,7 +13,7 @@ from keel.reports import html, text
 from keel.reports.page import Tone
 from keel.reports.status import model_status
 from keel.reports.version import collect, page
-from tests.support.cloned_versions import NOW, RIGHT, TRAINED_UNTIL
+from tests.support.versions.cloned import NOW, RIGHT, TRAINED_UNTIL
 
 NAME = "<img src=x onerror=alert(1)>"
 

@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.cloned_versions import ClonedModel, Trained
+    from tests.support.versions.cloned import ClonedModel, Trained
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from keel.errors import NotApproved
 from keel.evaluation.holdout.comparison import NotShownBetter
 from keel.rollout.approval import require_approver
 from keel.window import now_utc
-from tests.support.cloned_versions import INVERTED, RIGHT
 from tests.support.rollout_steps import promote, stage, store_comparison
+from tests.support.versions.cloned import INVERTED, RIGHT
 
 ANSWERED = datetime(2026, 11, 23, tzinfo=UTC)
 

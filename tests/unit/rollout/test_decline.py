@@ -10,8 +10,8 @@ from keel.errors import StaleGeneration
 from keel.evaluation.holdout.comparison import NotShownBetter
 from keel.ledger import entries as ledger
 from keel.rollout.decline import reject
-from tests.support.cloned_versions import INVERTED, RIGHT
 from tests.support.rollout_steps import BY, stage, store_comparison
+from tests.support.versions.cloned import INVERTED, RIGHT
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 
 from keel import deployments, rollout
 from keel.window import now_utc
-from tests.support.cloned_versions import INVERTED, RIGHT, TRAINED_UNTIL
 from tests.support.rollout_steps import BY
+from tests.support.versions.cloned import INVERTED, RIGHT, TRAINED_UNTIL
 from tests.unit.rollout.test_gate import compare, requested, trained_version
 from tests.unit.rollout.test_rollbacks import request, roll_back
 

@@ -18,11 +18,11 @@ from keel.errors import (
 from keel.evaluation.experiment.plan import Stage
 from keel.ledger import entries as ledger
 from keel.registry.registry import Registry
-from tests.support.cloned_versions import INVERTED, NOW, RIGHT
 from tests.support.experiment_rows import serve
 from tests.support.loop_steps import told
 from tests.support.rollout_steps import promote, store_comparison
 from tests.support.toy import DAY, toy_rows
+from tests.support.versions.cloned import INVERTED, NOW, RIGHT
 
 HALF = (Stage(0.5),)
 SERVED = 9

@@ -10,8 +10,8 @@ import pytest
 from keel import rollout
 from keel.deployments.history import Status
 from keel.monitoring.records import DataSlice, TrainedVersion
-from tests.support.cloned_versions import INVERTED, NOW, RIGHT, TRAINED_UNTIL
 from tests.support.toy import DAY
+from tests.support.versions.cloned import INVERTED, NOW, RIGHT, TRAINED_UNTIL
 
 HOLDOUT = DataSlice(start=TRAINED_UNTIL, end=NOW - DAY, rows=1, sha256="0")
 

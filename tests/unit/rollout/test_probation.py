@@ -10,9 +10,9 @@ from keel import loop, rollout
 from keel.deployments import versions
 from keel.errors import StaleGeneration
 from keel.monitoring.records import ReconcileRecord
-from tests.support.cloned_versions import INVERTED, NOW, RIGHT
 from tests.support.rollout_steps import promote, store_comparison
 from tests.support.toy import DAY
+from tests.support.versions.cloned import INVERTED, NOW, RIGHT
 
 
 @pytest.fixture

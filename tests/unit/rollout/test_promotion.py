@@ -11,9 +11,9 @@ from keel.deployments.history import Status
 from keel.errors import ArtifactChanged, NotApproved, NotPromotable, RegistryUnavailable, StaleGeneration
 from keel.evaluation.holdout.comparison import NotShownBetter
 from keel.registry.registry import Registry
-from tests.support.cloned_versions import INVERTED, NOW, RIGHT
 from tests.support.rollout_steps import BY, promote, stage, store_comparison
 from tests.support.toy import DAY
+from tests.support.versions.cloned import INVERTED, NOW, RIGHT
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from keel import rollout
 from keel.deployments import transitions
 from keel.ledger import entries as ledger
 from keel.store.undelivered import REPORT_KIND, UNDELIVERED
-from tests.support.cloned_versions import INVERTED, NOW, RIGHT
 from tests.support.rollout_steps import BY
+from tests.support.versions.cloned import INVERTED, NOW, RIGHT
 
 
 @pytest.fixture

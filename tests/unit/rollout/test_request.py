@@ -7,8 +7,8 @@ import pytest
 from keel import rollout
 from keel.deployments.history import Status
 from keel.errors import NotApproved, NotPromotable, UnknownExperiment
-from tests.support.cloned_versions import INVERTED, NOW, RIGHT
 from tests.support.toy import DAY
+from tests.support.versions.cloned import INVERTED, NOW, RIGHT
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from keel.monitoring.records import ProbationDecision, StoredProbationReport
 from keel.monitoring.storage import store_decision
 from keel.registry.registry import Registry
 from keel.window import Window
-from tests.support.cloned_versions import INVERTED, NOW, RIGHT
 from tests.support.rollout_steps import BY
 from tests.support.toy import DAY
+from tests.support.versions.cloned import INVERTED, NOW, RIGHT
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from keel.config import ModelConfig
-    from tests.support.cloned_versions import Trained
+    from tests.support.versions.cloned import Trained
 
 NUMBERS = itertools.count()
 FEATURES_ALONE = {"context": None, "columns": ["x", "z", "colour"], "harm": False}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from keel.monitoring.records import LiveAlarm
     from keel.store import Store
-    from tests.support.cloned_versions import Trained
+    from tests.support.versions.cloned import Trained
 
 LIVE = {"context": None, "columns": ["x"]}
 AT_ONCE = {"name": "bought", "label_delay": "0s"}

@@ -37,7 +37,7 @@ from tests.support.paths import PROJECT
 
 if TYPE_CHECKING:
     from keel.store import Store
-    from tests.support.cloned_versions import Trained
+    from tests.support.versions.cloned import Trained
 
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
 MODELS = {"tide", "ebb"}

@@ -17,7 +17,7 @@ from tests.support.toy import DAY
 if TYPE_CHECKING:
     from keel.monitoring.records import LiveAlarm
     from keel.store import Store
-    from tests.support.cloned_versions import Trained
+    from tests.support.versions.cloned import Trained
 
 COLUMNS = {"context": None, "columns": ["x"], "harm": False}
 LOSSES = {"context": None, "columns": ["x"]}

@@ -14,7 +14,7 @@ from keel.reports.charts.specs import Heatmap, Histogram, Trend
 from keel.reports.model import collect, column_page, page
 from keel.reports.page import Figure, Tone
 from keel.window import Window
-from tests.support.cloned_versions import RIGHT, TRAINED_UNTIL
+from tests.support.versions.cloned import RIGHT, TRAINED_UNTIL
 
 DAY = timedelta(days=1)
 WINDOW = Window(TRAINED_UNTIL, TRAINED_UNTIL + 3 * DAY)

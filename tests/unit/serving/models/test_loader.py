@@ -25,7 +25,7 @@ from keel.serving.models.slots import FIRST_RETRY, LONGEST_RETRY, ModelSlots
 from keel.store.database.tables import experiments as experiments_table
 from keel.workspace import Workspace
 from tests.support.toy import toy_config
-from tests.support.toy_versions import files_of, register, toy_candidate
+from tests.support.versions.toy import files_of, register, toy_candidate
 from tests.support.waiting import until
 
 CONFIG = toy_config()

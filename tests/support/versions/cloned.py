@@ -19,7 +19,7 @@ from keel import deployments
 from keel.deployments.history import History, Status, history
 from keel.ledger import entries as ledger
 from tests.support.toy import DAY, START, toy_config, toy_rows
-from tests.support.toy_versions import pin_of, toy_candidate
+from tests.support.versions.toy import pin_of, toy_candidate
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
