@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 import sys
@@ -124,9 +125,12 @@ def _problem_schemas() -> dict[str, Any]:
 
 def main(arguments: Sequence[str]) -> int:
     """Write the document to a file, or compare it with the file's; 1 where they differ."""
-    check, *_ = [each for each in arguments if each == "--check"] or [""]
-    path = Path(next(each for each in arguments if each != "--check"))
-    if check:
+    parser = argparse.ArgumentParser(prog="python -m keel_airflow.web.openapi", description=main.__doc__)
+    parser.add_argument("path", type=Path, help="the file, such as docs/openapi.json")
+    parser.add_argument("--check", action="store_true", help="compare only")
+    given = parser.parse_args(arguments)
+    path: Path = given.path
+    if given.check:
         is_same = path.read_text(encoding="utf-8") == text()
         if not is_same:
             sys.stderr.write(f"{path} is not what the routes say: python -m keel_airflow.web.openapi {path}\n")
