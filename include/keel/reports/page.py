@@ -56,12 +56,12 @@ class Field:
     name: str
     """Of the member of the request's body."""
     label: str
-    kind: Literal["text", "number", "choice", "duration"] = "text"
+    kind: Literal["text", "number", "choice", "duration", "flag"] = "text"
     value: str = ""
     """What it holds at first."""
     choices: tuple[str, ...] = ()
     required: bool = False
-    """Whether it may not be empty. An empty field that is not required is not sent."""
+    """Whether it may not be empty. An empty field and a flag that is not set are not sent."""
 
 
 @dataclass(frozen=True)

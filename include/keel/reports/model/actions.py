@@ -48,7 +48,7 @@ def promote(model: str, version: int) -> Action:
         f"Promote version {version} of {model}? It is compared with the version in production first, and does not "
         "replace it where the comparison fails.",
         body=(("model", model), ("version", version)),
-        fields=(REASON,),
+        fields=(REASON, Field("force", "Promote it also where the comparison fails", "flag")),
         dag_id=f"{model}.promote",
         danger=True,
     )

@@ -33,11 +33,15 @@
     } else {
       input = element("input", { type: "text", value: field.value, autocomplete: "off", spellcheck: field.kind === "text" });
       if (field.kind === "number") input.inputMode = "decimal";
+      if (field.kind === "flag") Object.assign(input, { type: "checkbox", value: "yes" });
     }
     Object.assign(input, { id, name: field.name, required: field.required });
     const hint = HINTS[field.kind] ? element("span", { className: "hint", id: `${id}-hint`, textContent: HINTS[field.kind] }) : "";
     const error = element("span", { className: "error", id: `${id}-error` });
     input.setAttribute("aria-describedby", [hint && hint.id, error.id].filter(Boolean).join(" "));
+    if (field.kind === "flag") {
+      return element("div", { className: "field flag" }, input, element("label", { htmlFor: id, textContent: field.label }), error);
+    }
     const optional = field.required ? "" : element("span", { className: "hint", textContent: " (optional)" });
     return element("div", { className: "field" }, element("label", { htmlFor: id }, field.label, optional), input, hint, error);
   };
@@ -66,7 +70,12 @@
   const bodyOf = ({ action }) => {
     const body = { ...action.body };
     for (const field of action.fields) {
-      const text = form.elements[field.name].value.trim();
+      const input = form.elements[field.name];
+      if (field.kind === "flag") {
+        if (input.checked) body[field.name] = true;
+        continue;
+      }
+      const text = input.value.trim();
       if (!text) continue;
       body[field.name] = field.kind === "number" && Number.isFinite(Number(text)) ? Number(text) : text;
     }
