@@ -57,24 +57,29 @@ class Call:
         return template.format_map({**ids, **self.parameters}).format_map(ids)
 
     def send(self, web: ApiServer, ids: dict[str, str], *, user: str, **changes: Any) -> httpx.Response:
-        """Send it as a user. changes: other values of parameters, of the query's or of the body's keys."""
+        """Send it as a user. changes: other values of the parameters, wherever they are."""
         values = {**ids, **changes}
         path = self.path(values)
-        query = {key: changes.get(key, value).format_map(values) for key, value in self.query.items()}
-        body = self.body and {key: changes.get(key, value) for key, value in self.body.items()}
-        return web.ask(self.method, path, user=user, params=query, json=body)
+        query = {key: value.format_map(values) for key, value in self.query.items()}
+        return web.ask(self.method, path, user=user, params=query, json=self.content(values))
+
+    def content(self, ids: dict[str, str]) -> dict[str, Any] | None:
+        """Return the body."""
+        return self.body and {
+            key: value.format_map(ids) if isinstance(value, str) else value for key, value in self.body.items()
+        }
 
 
 CALLS = [
-    Call("POST", "/drift/data-drift", body={"model": "tide", **WINDOW}),
-    Call("POST", "/drift/model-performance-drift", body={"model": "tide", **WINDOW}),
-    Call("POST", "/drift/check-and-retrain", 202, acts=True, body={"model": "tide"}),
-    Call("POST", "/drift/test-email", 202, acts=True, body={"model": "tide"}),
-    Call("GET", "/drift/reports", query={"model": "tide"}),
+    Call("POST", "/drift/data-drift", body={"model": "{model}", **WINDOW}),
+    Call("POST", "/drift/model-performance-drift", body={"model": "{model}", **WINDOW}),
+    Call("POST", "/drift/check-and-retrain", 202, acts=True, body={"model": "{model}"}),
+    Call("POST", "/drift/test-email", 202, acts=True, body={"model": "{model}"}),
+    Call("GET", "/drift/reports", query={"model": "{model}"}),
     Call("GET", "/drift/reports/{report_id}"),
     Call("GET", "/models/"),
-    Call("POST", "/models/promote", 202, acts=True, body={"model": "tide"}),
-    Call("POST", "/models/rollback", 202, acts=True, body={"model": "tide"}),
+    Call("POST", "/models/promote", 202, acts=True, body={"model": "{model}"}),
+    Call("POST", "/models/rollback", 202, acts=True, body={"model": "{model}"}),
     Call("GET", "/models/{model}/versions"),
     Call("GET", "/models/{model}/compare", query={"first": "2", "second": "1"}),
     Call("GET", "/models/{model}/deployments"),
@@ -95,7 +100,7 @@ CALLS = [
     Call("GET", "/keel/reports/{report_id}"),
     Call("GET", "/keel/static/{name}", parameters={"name": "keel.css"}),
 ]
-OF_A_MODEL = [call for call in CALLS if "{model}" in call.id or "model" in {**call.query, **(call.body or {})}]
+OF_A_MODEL = [call for call in CALLS if "{model}" in str((call.route, call.query, call.body))]
 
 each_call = pytest.mark.parametrize("call", CALLS, ids=lambda call: call.id)
 

@@ -40,7 +40,7 @@ def test_every_question_asked_often_grows_the_server_by_little(fresh: ApiServer)
     for path in ("/api/v2/dags", "/api/v2/dags/tide.drift_check/dagRuns", "/api/v2/plugins"):
         assert fresh.ask("GET", path, user="admin").status_code == 200
     before = fresh.resident_bytes()
-    ids = {"model": "tide", "report_id": "none", "alert_id": "none", "experiment_id": "none"}
+    ids = {"model": "tide", "report_id": "none", "alert_id": "none", "experiment_id": "none", "silence_id": "none"}
     reads = [call for call in CALLS if call.method == "GET"]
 
     def one_round(_: int) -> list[httpx.Response]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -189,7 +189,11 @@ class _Situation:
         if self.stored is not None and self.now - self.stored.updated_at <= STALLED_AFTER:
             return False
         rows = self.ws.predictions(self.config).arrived(self.production, after=self._after[0], limit=1)
-        return rows.num_rows > 0 and self.now - rows["time"][0].as_py() > STALLED_AFTER
+        if not rows.num_rows:
+            return False
+        # not `as_py`, which imports pandas, in the API server, too
+        arrived = datetime.fromtimestamp(rows["time"][0].value / 1e6, UTC)
+        return self.now - arrived > STALLED_AFTER
 
     def sentence(self, state: LiveState) -> str:
         model, waiting = self.config.model, self.waiting[0]
