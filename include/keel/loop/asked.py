@@ -58,7 +58,7 @@ def asked_window(
     """
     end = until or now
     if since is not None and lookback is not None:
-        raise BadRequest("since and lookback: give one of them")
+        raise BadRequest("lookback: is given together with since; give one of them")
     length = config.check.lookback if lookback is None else lookback
     if length <= timedelta(0):
         raise BadRequest("lookback: must be longer than nothing")

@@ -332,7 +332,7 @@ def _resident(pid: int) -> int:
 def _too_large(memory: int) -> Problem:
     return Problem(
         422,
-        "The request is not valid",
+        problems.INVALID_TITLE,
         f"the answer needs more memory than {memory // MEBIBYTE:,} MiB ({MEMORY_VARIABLE}): {SHORTER}",
         errors=[problems.entry("since", "the window has too many rows", SHORTER)],
     )

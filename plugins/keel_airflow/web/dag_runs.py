@@ -281,5 +281,5 @@ def _refused(response: httpx.Response, dag_id: str) -> Problem:
     if status == httpx.codes.BAD_REQUEST and "import errors" in detail:
         return Problem(409, "Not possible in the present state", detail)
     if status in (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY):
-        return Problem(422, "The request is not valid", detail, errors=[problems.entry("", detail, "correct it")])
+        return Problem(422, problems.INVALID_TITLE, detail, errors=[problems.entry("", detail, "correct it")])
     return Problem(409, "Not possible in the present state", detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ RETRY_AFTER = 5
 MOST_ERRORS, LONGEST_TEXT = 100, 2_000
 """Entries of ``errors``, and characters of a text: both can depend on what a client sends."""
 
+INVALID_TITLE = "The request is not valid"
 SCHEMA = "#/components/schemas/Problem"
 DESCRIPTIONS = {
     400: "The request cannot be read, such as a body that is no JSON.",
@@ -120,12 +122,20 @@ def of_error(error: KeelError) -> Problem:
     if isinstance(error, UNKNOWN):
         return Problem(404, "Not found", detail)
     if isinstance(error, keel_errors.BadRequest):
-        return Problem(error.status, _phrase(error.status), detail)
+        if error.status != 422:
+            return Problem(error.status, _phrase(error.status), detail)
+        return Problem(422, INVALID_TITLE, detail, errors=_entries(detail))
     if isinstance(error, INVALID):
-        return Problem(422, "The request is not valid", detail)
+        return Problem(422, INVALID_TITLE, detail, errors=_entries(detail))
     if isinstance(error, UNAVAILABLE) or not error.permanent:
         return Problem(503, "Not available at the moment", detail, retry_after=RETRY_AFTER)
     return Problem(409, "Not possible in the present state", detail)
+
+
+def _entries(detail: str) -> list[dict[str, str]]:
+    """Return an entry for each line of an error's message: ``overrides: drift.alpha: …`` is overrides.drift.alpha."""
+    found = [re.fullmatch(r"((?:[^\s:]+: )*)(.*)", line) for line in detail.splitlines()]
+    return [entry(each[1].rstrip(": ").replace(": ", "."), each[2], "correct it") for each in found if each]
 
 
 def of_database(error: SQLAlchemyError) -> Problem:
@@ -160,7 +170,7 @@ def of_validation(found: Sequence[Any]) -> Problem:
         for each in found[:MOST_ERRORS]
     ]
     fields = ", ".join(dict.fromkeys(each["field"] for each in errors))
-    return Problem(422, "The request is not valid", f"not valid: {fields}", errors=errors)
+    return Problem(422, INVALID_TITLE, f"not valid: {fields}", errors=errors)
 
 
 def response(problem: Problem, request: Request) -> Response:

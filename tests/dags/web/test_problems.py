@@ -61,6 +61,21 @@ def test_error_has_its_status(error: KeelError, status: int) -> None:
     assert problems.of_error(error).status == status
 
 
+@pytest.mark.parametrize(
+    ("error", "fields"),
+    [
+        (errors.BadRequest("since: 2013-05-01T00:00:00+00:00 is not before the end"), ["since"]),
+        (errors.ConfigError("overrides: drift.alpha: is 5\noverrides: nope: no such key"),
+         ["overrides.drift.alpha", "overrides.nope"]),
+        (errors.BadSilence("it would have no effect"), [""]),
+    ],
+)  # fmt: skip
+def test_request_that_is_not_valid_has_an_entry_a_field(error: KeelError, fields: list[str]) -> None:
+    problem = problems.of_error(error)
+    assert [each["field"] for each in problem.errors] == fields
+    assert all(each["message"] and each["remedy"] for each in problem.errors)
+
+
 @pytest.fixture(scope="module")
 def failing(airflow_app: FastAPI, token_of: Callable[..., str]) -> TestClient:
     router = APIRouter(route_class=limits.BoundedRoute)

@@ -47,6 +47,16 @@ def test_models_are_listed_with_and_without_a_slash(client: TestClient, served_h
     assert read(client, "/models/")["models"] == found["models"]
 
 
+def test_overview_says_that_the_store_is_away_and_not_where_it_is(
+    client: TestClient, served_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEEL_STORE_URL", "postgresql://somebody:hunter2@127.0.0.1:1/secret")
+    answer = client.get("/keel/")
+    assert answer.status_code == 503
+    assert "store cannot be reached" in answer.text
+    assert not {word for word in ("somebody", "hunter2", "127.0.0.1", "secret") if word in answer.text}
+
+
 def test_versions_are_those_of_the_ledger(client: TestClient, served_home: Path) -> None:
     found = read(client, "/models/tide/versions")["versions"]
     assert [(each["version"], each["status"], each["alias"]) for each in found] == [

@@ -181,6 +181,7 @@ def test_a_store_that_is_away_is_named_and_comes_back(away: ApiServer, proxy: Pr
             assert "postgres" not in answer.text.lower(), "the address of the store is nobody's business"
         page = ask(away, PAGES[0])
         assert page.status_code == 503
+        assert "postgres" not in page.text.lower()
         assert page.headers["content-type"].startswith("text/html")
         assert ask(away, "/api/v2/version").status_code == 200
     until(lambda: ask(away, READS[0]).status_code == 200, 30)

@@ -62,9 +62,9 @@ def collect(
     return Fleet(tuple(sorted(rows, key=_order)), now)
 
 
-def unavailable(error: KeelError, now: datetime) -> Fleet:
-    """Return what is known of all models while the store does not answer: nothing but that."""
-    return Fleet((), now, error=str(error))
+def unavailable(error: str, now: datetime) -> Fleet:
+    """Return what is known of all models while the store does not answer: nothing but ``error``, which says so."""
+    return Fleet((), now, error=error)
 
 
 def model_of(error: KeelError) -> str:

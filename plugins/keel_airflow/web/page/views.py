@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from keel.errors import StoreUnavailable
 from keel.reports.page import Local
-from keel_airflow.web import installation, security
+from keel_airflow.web import installation, problems, security
 from keel_airflow.web.problems import Problem
 from keel_airflow.web.routes.reports import unknown_report
 
@@ -56,7 +56,8 @@ def overview(caller: Caller) -> View:
             invalid=[error for error in errors if fleet.model_of(error) in names],
         )
     except StoreUnavailable as error:
-        return View("Models", fleet.page(fleet.unavailable(error, now), first_steps=False), (), status=503)
+        away = fleet.unavailable(problems.of_error(error).detail, now)
+        return View("Models", fleet.page(away, first_steps=False), (), status=503)
     return View("Models", fleet.page(found, first_steps=not configs and not errors), ())
 
 

@@ -109,7 +109,7 @@ def _kind(name: str | None) -> Any:
         known = list(map(str, Kind))
         remedy = f"give one of {', '.join(known)}"
         wrong = problems.entry("kind", f"{name!r} is no kind of alert{suggestion(name, known)}", remedy)
-        raise Problem(422, "The request is not valid", "not valid: kind", errors=[wrong]) from None
+        raise Problem(422, problems.INVALID_TITLE, "not valid: kind", errors=[wrong]) from None
 
 
 def _length(duration: str | None) -> timedelta:

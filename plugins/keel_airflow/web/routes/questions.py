@@ -74,7 +74,7 @@ def measure_data_drift(
     if sent.is_arrow:
         if model is None:
             wrong = problems.entry("model", "is missing", "name it in the query: /drift/data-drift?model=…")
-            raise Problem(422, "The request is not valid", "not valid: model", errors=[wrong])
+            raise Problem(422, problems.INVALID_TITLE, "not valid: model", errors=[wrong])
         arguments: dict[str, Any] = {"model": model, "version": version, "form": "arrow"}
         body = sent.body
     else:
@@ -150,7 +150,7 @@ def _check_rows(question: DriftQuestion) -> None:
         errors.append(problems.entry(f"rows.{wrong}", "is no row", remedy))
     if errors:
         fields = ", ".join(each["field"] for each in errors)
-        raise Problem(422, "The request is not valid", f"not valid: {fields}", errors=errors)
+        raise Problem(422, problems.INVALID_TITLE, f"not valid: {fields}", errors=errors)
 
 
 def _is_plain(row: object) -> bool:

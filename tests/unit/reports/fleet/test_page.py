@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from keel.deployments.history import Deployment, Probation
-from keel.errors import StoreUnavailable
 from keel.monitoring.check_times import CheckTimes
 from keel.reports import fleet, html
 from keel.reports.fleet.data import Fleet, ModelRow
@@ -172,7 +171,7 @@ def test_page_without_models_and_of_a_store_that_is_down() -> None:
     assert nothing.headline == "No model is configured yet."
     assert any(isinstance(block, Command) for block in nothing.sections[0].blocks)
     assert fleet.page(Fleet((), NOW), first_steps=False).sections == ()
-    down = fleet.page(fleet.unavailable(StoreUnavailable("the store at … does not answer"), NOW), first_steps=True)
+    down = fleet.page(fleet.unavailable("the store at … does not answer", NOW), first_steps=True)
     assert "does not answer" in down.headline
     assert "the store at … does not answer" in html.render(down)
 
