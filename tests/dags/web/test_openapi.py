@@ -53,6 +53,12 @@ def test_every_route_is_documented_with_what_it_can_answer() -> None:
     assert len(set(identities)) == len(identities)
 
 
+def test_times_of_answers_are_times_to_a_client_that_is_generated() -> None:
+    of = openapi.document()["components"]["schemas"]
+    assert of["Silence"]["properties"]["until"]["format"] == "date-time"
+    assert of["ReportSummary"]["properties"]["window_end"]["anyOf"][0]["format"] == "date-time"
+
+
 def test_references_of_the_document_resolve() -> None:
     document = openapi.document()
     text = json.dumps(document)

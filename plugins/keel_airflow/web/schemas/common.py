@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Path
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 """Nothing that is stored is of a time beyond these."""
@@ -39,20 +39,19 @@ def _read_time(value: Any) -> datetime:
 
 
 def iso(time: datetime) -> str:
-    """Return a time as answers have it: ISO 8601 in UTC, with a Z."""
+    """Return a time as the parameters of a run have it: ISO 8601 in UTC, with a Z, as answers."""
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 Time = Annotated[
     datetime,
     BeforeValidator(_read_time),
-    PlainSerializer(iso, return_type=str, when_used="json"),
     Field(examples=["2013-05-01T00:00:00Z"]),
 ]
 """An aware time in UTC. A text without a zone is in UTC."""
 
-AnswerTime = Annotated[datetime, PlainSerializer(iso, return_type=str, when_used="json")]
-"""A time that Keel stored."""
+AnswerTime = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC))]
+"""A time that Keel stored. Pydantic writes UTC with a Z."""
 
 _MODEL: dict[str, Any] = {
     "description": "name of a configured model",
