@@ -186,6 +186,7 @@ def rebuild(
         if found.broken_at is not None:
             raise LedgerBroken(f"nothing was rebuilt: row {found.broken_at} of the ledger: {found.reason}")
         wrong, tried = deployments.rebuild(ws.store, name), experiments.rebuild(ws.store, name)
+        ws.store.restore_views()  # PostgreSQL drops those of a table with it
     if as_json:
         print_json([*(asdict(deployment) for deployment in wrong), *({"model": m, "experiments": True} for m in tried)])
         return

@@ -290,6 +290,13 @@ class Store:
         """Return a sentence for each fault in the stored data. See `keel.store.integrity.verify`."""
         return verify(self._database, thorough=thorough)
 
+    def restore_views(self) -> list[str]:
+        """Create the views of docs/metrics.md again where some are gone, such as with a table. Returns their names."""
+        from keel.store.database.migrations import reader
+
+        with self.begin() as connection:
+            return reader.restore(connection)
+
     def close(self) -> None:
         """Close all connections."""
         self._database.close()

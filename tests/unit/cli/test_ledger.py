@@ -20,6 +20,7 @@ from keel.cli import main as command_line
 from keel.errors import ConfigError, KeelError, LedgerBroken, StoreUnavailable, UnknownModel
 from keel.ledger import entries as ledger
 from keel.store import Store
+from keel.store.database.migrations import metric_views
 from keel.store.database.tables import deployments as deployments_table
 from keel.store.database.tables import ledger as ledger_table
 from tests.support.ledger.rows import add, history, owned, put, rewritten
@@ -155,7 +156,8 @@ def test_verify_without_a_table_names_it_and_what_to_do(
     with Store.open(store_url) as store:
         history(store)
         with store.begin() as connection:
-            connection.execute(sa.text(f"DROP TABLE {table}"))
+            cascade = "CASCADE" if store.engine.dialect.name == "postgresql" else ""
+            connection.execute(sa.text(f"DROP TABLE {table} {cascade}"))
     error = refused("verify")
     assert isinstance(error, StoreUnavailable)
     assert re.search(f'lost a part of its schema .*"?{table}"?.*keel ledger rebuild.*backup', str(error))
@@ -165,6 +167,9 @@ def test_verify_without_a_table_names_it_and_what_to_do(
     else:
         assert keel("rebuild").exit_code == 0
         assert keel("verify").exit_code == 0
+        with Store.open(store_url) as store, store.connect() as connection:
+            for view in metric_views.names():
+                connection.execute(sa.text(f"SELECT * FROM {view} LIMIT 1"))
 
 
 def test_verify_of_an_export_needs_no_database_mlflow_or_airflow(url: str, tmp_path: Path, signing: None) -> None:

@@ -27,6 +27,15 @@ def grant(connection: Connection, name: str) -> bool:
     return True
 
 
+def restore(connection: Connection) -> list[str]:
+    """Create the views again where some are gone, let the user read them, and return the names of those."""
+    gone = metric_views.missing(connection)
+    if gone:
+        metric_views.create(connection)
+        grant(connection, NAME)
+    return gone
+
+
 def prepare(connection: Connection, name: str, *, password: str | None, page: str | None) -> None:
     """Create a user where it is missing, set its password, and let it read the views. May run again.
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlalchemy import inspect
+
 from keel.store.database.migrations.metric_views import alerts, checks, live, models, versions
 from keel.store.database.migrations.metric_views.dialects import POSTGRESQL, SQLITE, View
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-__all__ = ["PREFIX", "create", "names"]
+__all__ = ["PREFIX", "create", "missing", "names"]
 
 PREFIX = "keel_"
 """How the name of every view begins, so that they stand together in a tool's list."""
@@ -34,6 +36,11 @@ def views(dialect_name: str) -> dict[str, View]:
 def names() -> tuple[str, ...]:
     """Return the names of all views."""
     return tuple(views("sqlite"))
+
+
+def missing(connection: sa.Connection) -> list[str]:
+    """Return the names of the views that the database does not have, such as after the loss of a table."""
+    return sorted({*names()} - {*inspect(connection).get_view_names()})
 
 
 def create(connection: sa.Connection) -> None:
