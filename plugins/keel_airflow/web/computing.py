@@ -112,14 +112,13 @@ class Helper:
             504: it took too long. 503: others ask, or the process has ended. 422: it needed too much memory.
 
         """
-        deadline = time.monotonic() + self._seconds
         if not self._waiting.acquire(blocking=False):
             raise _busy()
         try:
             if not self._lock.acquire(timeout=self._seconds):
                 raise _busy()
             try:
-                return self._answer(_framed(question, arguments, body), deadline)
+                return self._answer(_framed(question, arguments, body), time.monotonic() + self._seconds)
             finally:
                 self._lock.release()
         finally:

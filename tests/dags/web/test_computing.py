@@ -128,6 +128,16 @@ def test_more_than_a_few_questions_at_once_are_refused(new_helper: Callable[...,
     assert (found.count(503), found.count(helper.pid)) == (5, 3)
 
 
+def test_question_that_had_to_wait_has_its_own_seconds(new_helper: Callable[..., Helper]) -> None:
+    helper = new_helper(seconds=4.0)
+    process = helper.ask("wait", {"seconds": 0})["pid"]
+    first = threading.Thread(target=helper.ask, args=("wait", {"seconds": 2.5}))
+    first.start()
+    time.sleep(0.2)
+    assert helper.ask("wait", {"seconds": 2.5})["pid"] == process
+    first.join()
+
+
 def test_process_gets_no_secrets_of_airflow_and_no_settings_but_those_it_needs(
     new_helper: Callable[..., Helper], monkeypatch: pytest.MonkeyPatch
 ) -> None:
