@@ -38,6 +38,8 @@ LONGEST_WAIT = 60
 POLL_SECONDS = 1.0
 MOST_WAITING = 20
 """Requests that wait for a run at once. Another is answered with 202 at once."""
+RESOLVED = frozenset({"version", "challenger"})
+"""Parameters that can follow from the present state, where the request did not give them."""
 ERROR_KEY = "error"
 """Under which a failed task pushes its error (`keel_airflow.runs.ERROR_KEY`, which imports what no server needs)."""
 
@@ -139,7 +141,8 @@ def _started_before(api: AirflowApi, wanted: Start, run_id: str) -> dict[str, An
         raise _refused(response, wanted.dag_id)
     found: dict[str, Any] = response.json()
     started_with = found.get("conf") or {}
-    if any(started_with.get(name) != value for name, value in wanted.asked.items()):
+    names = wanted.asked.keys() | started_with.keys() - RESOLVED
+    if any(started_with.get(name) != wanted.asked.get(name) for name in names):
         raise Problem(
             409,
             "Not possible in the present state",

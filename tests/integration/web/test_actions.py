@@ -144,6 +144,8 @@ def test_the_same_key_starts_the_same_run_once(web: ApiServer) -> None:
     assert web.ask("POST", to, json=body, headers=key, user="uma").json()["run_id"] != first.json()["run_id"]
     other = web.ask("POST", to, json={"model": MODEL, "end": DAY["until"]}, headers=key)
     assert (other.status_code, fields_of(other)) == (409, {"Idempotency-Key"})
+    less = web.ask("POST", to, json={"model": MODEL}, headers=key)
+    assert (less.status_code, fields_of(less)) == (409, {"Idempotency-Key"})
     assert web.ask("POST", to, json=body, headers={"Idempotency-Key": "a b"}).status_code == 422
 
 
