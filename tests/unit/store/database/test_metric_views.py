@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +13,11 @@ import sqlalchemy as sa
 
 from keel.errors import ConfigError
 from keel.store import Store
+from keel.store.database import drift_tables, migrations
+from keel.store.database.connections import Database, parse_url
 from keel.store.database.migrations import metric_views, reader
+from keel.store.database.migrations.metric_views import models
+from keel.store.database.tables import reports
 from tests.support.store_fixtures import NOON
 
 HOUR = timedelta(hours=1)
@@ -90,6 +97,64 @@ def test_text_that_jsonb_refuses_fails_no_query(store: Store) -> None:
     if store.engine.dialect.name == "postgresql":
         [row] = rows(store, "SELECT sentence FROM keel_quality_findings")
         assert row["sentence"] == "NUL \ufffd, half \ufffd, \\u0000 as text, whole \U0001f600"
+
+
+def migrate_to(head: str, url: str, patch: pytest.MonkeyPatch, *stored: dict[str, Any]) -> None:
+    with patch.context() as earlier:
+        earlier.setattr(migrations, "HEAD", head)
+        database = Database(parse_url(url), 20)
+        database.prepare_file()
+        migrations.migrate(database.engine)
+    if stored:
+        with database.begin() as connection:
+            connection.execute(sa.insert(reports), stored)
+    database.close()
+
+
+def test_migration_fills_the_tables_as_reports_are_written(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = {**DRIFT, "sentence": "NUL \x00, half \ud800", "later": "unknown"}
+    bodies = {"drift-1": body, "drift-2": {"n": 3}, "quality-1": DRIFT}
+    stored = [
+        {"report_id": name, "model": "toy", "version": 1, "kind": name[:-2], "window_start": 1, "window_end": 2,
+         "status": "ok", "body": json.dumps(each), "created_at": 3}
+        for name, each in bodies.items()
+    ]  # fmt: skip
+    migrate_to("0009", store_url, monkeypatch, *stored)
+    tables = drift_tables.drift_windows, drift_tables.drift_columns
+
+    def measures() -> list[list[tuple[Any, ...]]]:
+        with store.connect() as connection:
+            return [sorted(map(tuple, connection.execute(sa.select(table))), key=str) for table in tables]
+
+    with Store.open(store_url, timeout=20) as store:
+        migrated = measures()
+        for each in store.reports.list("toy", limit=None):
+            store.reports.put(**each)
+        assert migrated == measures()
+    assert [len(each) for each in migrated] == [2, 2]
+
+
+@pytest.mark.parametrize("first", ["", migrations.HEAD])
+def test_views_may_read_what_a_later_migration_makes(
+    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    if first:
+        migrate_to(first, store_url, monkeypatch)
+    folder = shutil.copytree(migrations.FOLDER, tmp_path / "migrations")
+    (folder / "versions" / "v9999_later.py").write_text(
+        "import sqlalchemy as sa\nfrom alembic import op\n"
+        f"revision, down_revision = '9999', '{migrations.HEAD}'\n"
+        "def upgrade():\n    op.add_column('deployments', sa.Column('later', sa.Text()))\n"
+    )
+    now = models.views
+    monkeypatch.setattr(migrations, "FOLDER", folder)
+    monkeypatch.setattr(models, "views", lambda d: {"models": type(v := now(d)["models"])(
+        {**v.columns, "later": "m.later"}, v.source)})  # fmt: skip
+    migrate_to("9999", store_url, monkeypatch)
+    database = Database(parse_url(store_url), 20)
+    with database.connect() as connection:
+        assert connection.execute(sa.text("SELECT later FROM keel_models")).all() == []
+    database.close()
 
 
 @pytest.mark.postgres

@@ -1,5 +1,8 @@
 """Migrate the schema. To change it: edit `tables.py`, add ``versions/vNNNN_….py`` and raise `HEAD`.
 
+The views are no part of a revision: they are dropped before the first migration and made after the last one, so that a
+migration may change what they read.
+
 Alembic is imported only if there is something to migrate, because every task opens the store.
 """
 
@@ -47,14 +50,20 @@ def upgrade(connection: Connection, revision: str | None) -> None:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
+    from keel.store.database.migrations import metric_views, reader
+
     config = Config()
     # ConfigParser interpolates %
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    scripts = ScriptDirectory.from_config(config)
+    known = {script.revision for script in scripts.walk_revisions()}
     if revision is not None and revision not in known:
         raise ConfigError(
             f"the store's schema is at revision {revision}, which this Keel (up to {HEAD}) does not know: "
             "a newer Keel has migrated it; upgrade Keel here too"
         )
+    metric_views.drop(connection)
     command.upgrade(config, HEAD)
+    if scripts.get_current_head() == HEAD:  # the views read the newest schema
+        reader.restore(connection)

@@ -1,8 +1,7 @@
 """The views that BI tools and Grafana read. docs/metrics.md documents every view and column.
 
-Their names and columns are stable: a release adds some and keeps the rest. A change here needs a migration that creates
-the views again, as ``v0010_metric_views`` does. A migration that changes a column which a view reads drops the view
-first, because PostgreSQL refuses the change otherwise.
+Their names and columns are stable: a release adds some and keeps the rest. Each upgrade of the schema makes the views
+again. A change here therefore needs a new revision, even an empty one.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from keel.store.database.migrations.metric_views.dialects import POSTGRESQL, SQL
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-__all__ = ["PREFIX", "create", "missing", "names"]
+__all__ = ["PREFIX", "create", "drop", "missing", "names"]
 
 PREFIX = "keel_"
 """How the name of every view begins, so that they stand together in a tool's list."""
@@ -43,13 +42,17 @@ def missing(connection: sa.Connection) -> list[str]:
     return sorted({*names()} - {*inspect(connection).get_view_names()})
 
 
+def drop(connection: sa.Connection) -> None:
+    """Drop the views that there are."""
+    for name in reversed(names()):
+        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
+
+
 def create(connection: sa.Connection) -> None:
     """Create the views, in place of earlier ones."""
+    drop(connection)
     dialect = SQLITE if connection.dialect.name == "sqlite" else POSTGRESQL
-    made = views(connection.dialect.name)
-    for name in reversed(made):
-        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
     for statement in dialect.prepare:
         connection.exec_driver_sql(statement)
-    for name, view in made.items():
+    for name, view in views(connection.dialect.name).items():
         connection.exec_driver_sql(f"CREATE VIEW {name} AS {view.sql()}")

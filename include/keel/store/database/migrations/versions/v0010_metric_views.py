@@ -1,14 +1,14 @@
-"""Views for BI tools and Grafana, the tables of drift measures behind some of them, and the indexes that they need."""
+"""Tables of drift measures, which views for BI tools and Grafana read, and the indexes that these need."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
 
 from keel.store.database import drift_tables
-from keel.store.database.migrations import metric_views, reader
 
 revision = "0010"
 down_revision = "0009"
@@ -19,17 +19,14 @@ REPORTS_AT_ONCE = 200
 
 
 def upgrade() -> None:
-    """Create and fill the tables, create the views, and let the reader read these where the database has one."""
+    """Create the tables, and fill them from the stored reports."""
     op.create_index("reports_by_window", "reports", ["model", "kind", "window_end"])
-    _create_tables()
-    _fill_tables(op.get_bind())
-    metric_views.create(op.get_bind())
-    reader.grant(op.get_bind(), reader.NAME)
+    _fill_tables(op.get_bind(), *_create_tables())
 
 
-def _create_tables() -> None:
+def _create_tables() -> tuple[sa.Table, sa.Table]:
     text, whole, number = sa.Text(), sa.BigInteger(), sa.Double[float]()
-    op.create_table(
+    windows = op.create_table(
         "drift_windows",
         sa.Column("report_id", text, primary_key=True),
         sa.Column("model", text, nullable=False),
@@ -49,7 +46,7 @@ def _create_tables() -> None:
     measures = ("p_value", "q_value", "impact", "psi", "psi_excess", "ks", "chi_square", "jensen_shannon")
     rates = ("missing_rate", "new_category_rate", "out_of_range_rate", "infinite_rate", "invalid_rate")
     both = (name + end for name in rates for end in ("", "_reference"))
-    op.create_table(
+    columns = op.create_table(
         "drift_columns",
         sa.Column("report_id", text, nullable=False),
         sa.Column("column_name", text, nullable=False),
@@ -57,9 +54,10 @@ def _create_tables() -> None:
         *(sa.Column(name, number) for name in (*measures, "wasserstein", "minimum", "maximum", *both)),
         sa.PrimaryKeyConstraint("report_id", "column_name"),
     )
+    return windows, columns
 
 
-def _fill_tables(connection: sa.Connection) -> None:
+def _fill_tables(connection: sa.Connection, windows: sa.Table, columns: sa.Table) -> None:
     reports = sa.table(
         "reports",
         *map(sa.column, ("report_id", "model", "version", "kind", "window_start", "window_end", "status", "body")),
@@ -68,11 +66,12 @@ def _fill_tables(connection: sa.Connection) -> None:
     identities = connection.execute(sa.select(reports.c.report_id).where(drift)).scalars().all()
     for first in range(0, len(identities), REPORTS_AT_ONCE):
         some = identities[first : first + REPORTS_AT_ONCE]
-        windows, columns = [], []
+        found: dict[sa.Table, list[dict[str, Any]]] = {windows: [], columns: []}
         for row in connection.execute(sa.select(reports).where(reports.c.report_id.in_(some))).mappings():
             body = json.loads(row["body"])
-            windows.append(drift_tables.window_row(dict(row), body))
-            columns += drift_tables.column_rows(row["report_id"], body)
-        connection.execute(sa.insert(drift_tables.drift_windows), windows)
-        if columns:
-            connection.execute(sa.insert(drift_tables.drift_columns), columns)
+            found[windows].append(drift_tables.window_row(dict(row), body))
+            found[columns] += drift_tables.column_rows(row["report_id"], body)
+        for table, rows in found.items():
+            names = table.columns.keys()  # a later release may write columns that this revision does not have
+            if rows:
+                connection.execute(sa.insert(table), [{name: each.get(name) for name in names} for each in rows])
