@@ -67,7 +67,7 @@ bench: $(RUNTIME) ## Measure the drift check, report and overview beside scipy, 
 	@$(BIN)/python -m benchmarks.bench_serving
 
 validate: $(DEV) ## Run the long suites at full size, measure the stated error rates and write docs/statistics.md's tables
-	@KEEL_FULL_SIZE=1 $(BIN)/python -m pytest tests/chaos tests/simulations --timeout 7200
+	@KEEL_FULL_SIZE=1 $(BIN)/python -m pytest tests/chaos tests/simulations tests/integration/web/test_fuzzing.py --timeout 7200
 	@PYTHONPATH=include:. $(BIN)/python -m benchmarks.validate
 
 lock: $(VENV)/.stamp-uv ## Compile requirements*.in into the pinned requirements*.txt
