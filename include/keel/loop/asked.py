@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from keel import deployments
-from keel.deployments.recorded import find_version
+from keel.deployments.from_ledger import find_version
 from keel.errors import BadRequest
 from keel.grid.subset import without_outputs
 from keel.ledger import entries as ledger

@@ -299,7 +299,7 @@ from keel_airflow.web import apps
 apps.drift_app(), apps.models_app(), apps.page_app()
 heavy = {"mlflow", "pandas", "scipy", "sklearn", "skops", "pyarrow"} & set(sys.modules)
 assert not heavy, heavy
-from keel.deployments import experiments, recorded
+from keel.deployments import experiments, from_ledger
 from keel.alerts import silences
 from keel.reports import status
 import keel.workspace, keel.store.report_listing, keel.reports.comparison.find

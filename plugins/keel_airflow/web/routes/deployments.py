@@ -23,8 +23,8 @@ def get_deployments(
     at: Annotated[Time | None, Query(description="which versions were deployed then; default: now")] = None,
 ) -> Deployments:
     """Return which versions are deployed, and the changes that led there, newest first."""
+    from keel.deployments.from_ledger import ALIASES, deployed_at, deployment_changes
     from keel.deployments.history import fold
-    from keel.deployments.recorded import ALIASES, deployed_at, deployment_changes
     from keel.ledger.entries import entries
 
     require_read(caller, model)

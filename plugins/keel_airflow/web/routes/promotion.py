@@ -124,7 +124,7 @@ def promotable_version(model: str, named: int | str) -> int:
 
 def named_version(model: str, named: int | str) -> int:
     """Return the number of a version; `UnknownVersion` where no version has this number or alias."""
-    from keel.deployments.recorded import find_version
+    from keel.deployments.from_ledger import find_version
     from keel.ledger.entries import entries
 
     return find_version(list(entries(installation.workspace().store, model)), model, named)

@@ -24,7 +24,7 @@ router = APIRouter(route_class=BoundedRoute, tags=["versions"])
 @router.get("/{model}/versions", responses=problems.documented(404, 409))
 def list_versions(caller: CallerDep, model: ModelPath) -> Versions:
     """List the versions of a model, newest first, deleted ones included."""
-    from keel.deployments.recorded import recorded_versions
+    from keel.deployments.from_ledger import recorded_versions
     from keel.ledger.entries import entries
 
     require_read(caller, model)
@@ -47,7 +47,7 @@ def compare_versions(
     report: Annotated[StoredId | None, Query(description="id of a comparison; default: the newest of the two")] = None,
 ) -> Comparison:
     """Return how two versions were compared, on a holdout or in an experiment. Nothing is compared anew."""
-    from keel.deployments.recorded import find_version
+    from keel.deployments.from_ledger import find_version
     from keel.ledger.entries import entries
     from keel.reports.comparison.find import find_comparison
     from keel.reports.comparison.words import with_current_names

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keel.deployments.recorded import deployed_at, deployment_changes, find_version, recorded_versions
+from keel.deployments.from_ledger import deployed_at, deployment_changes, find_version, recorded_versions
 from keel.errors import UnknownVersion
 from keel.ledger.entries import Action, Entry
 
