@@ -70,7 +70,10 @@ def test_parsing_a_dag_file_imports_nothing_heavy(file):
 
     assert heavy == []
     assert errors == {}
-    of_no_model = {"model_configuration": [], "alerts": ["keel.alerts"], "maintenance": ["keel.maintenance"]}
+    of_no_model = {
+        "model_configuration": [],
+        **{name: [f"keel.{name}"] for name in ("alerts", "maintenance", "test_message")},
+    }
     assert dags == of_no_model.get(file, [f"tide.{file}"])
 
 
@@ -81,6 +84,7 @@ def test_parsing_twice_gives_the_same_dags():
     assert set(first) == {
         "keel.alerts",
         "keel.maintenance",
+        "keel.test_message",
         "tide.benchmark",
         "tide.drift_check",
         "tide.experiment",

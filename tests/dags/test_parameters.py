@@ -18,6 +18,9 @@ pytestmark = pytest.mark.usefixtures("airflow_db")
 
 WINDOW = {"start": LAUNCH.isoformat(), "end": (LAUNCH + DAY).isoformat()}
 
+LONG_ENOUGH = 3
+"""Letters of a name that is still like itself when two of them change places."""
+
 
 @pytest.fixture
 def replaced(tide_promoted, open_copy):
@@ -48,7 +51,7 @@ def test_first_task_of_every_dag_refuses_an_unknown_parameter_and_names_the_near
             [error] = refusals(dag, {misspelt: None})
             assert error.startswith(f"params.{misspelt}: {dag_id} has no such parameter")
             assert error.endswith(f"; valid: {', '.join(dag.params)}" if dag.params else "; it has none")
-            assert not dag.params or f"did you mean {name!r}?" in error
+            assert not dag.params or len(name) < LONG_ENOUGH or f"did you mean {name!r}?" in error
 
 
 def test_first_task_refuses_a_parameter_by_its_old_name_and_names_the_new_one():
