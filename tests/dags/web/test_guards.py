@@ -152,6 +152,21 @@ def test_caller_is_who_the_token_names_and_is_handed_on(anybody: TestClient, tok
         assert anybody.get("/changes", headers=handed_on).json() == {"caller": f"{role}-person"}
 
 
+def test_auth_manager_is_asked_about_many_models_at_once(airflow_app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.api_fastapi.app import get_auth_manager
+
+    def answer(*, dag_ids: set[str], **others: Any) -> set[str]:
+        asked.append(len(dag_ids))
+        return dag_ids - {"hidden.drift_check"}
+
+    asked: list[int] = []
+    monkeypatch.setattr(get_auth_manager(), "filter_authorized_dag_ids", answer)
+    caller = security.Caller("ann", object(), {})
+    names = [*(f"m{number}" for number in range(50)), "hidden"]
+    assert (security.readable(caller, names), asked) == (names[:-1], [51])
+    assert security.readable(caller, []) == []
+
+
 def test_header_wins_over_a_cookie_of_somebody_else(anybody: TestClient, token_of: Callable[..., str]) -> None:
     headers, cookies = {"Authorization": f"Bearer {token_of('viewer')}"}, {"_token": token_of("admin")}
     assert anybody.get("/changes", headers=headers, cookies=cookies).json() == {"caller": "viewer-person"}

@@ -12,6 +12,7 @@ from keel.errors import StoreUnavailable
 from keel.reports.page import Local
 from keel_airflow.web import installation, problems, security
 from keel_airflow.web.problems import Problem
+from keel_airflow.web.routes.models import readable_configurations
 from keel_airflow.web.routes.reports import unknown_report
 
 if TYPE_CHECKING:
@@ -45,20 +46,14 @@ def overview(caller: Caller) -> View:
     """Return the page of all models that the caller may read."""
     from keel.reports import fleet
 
-    configs, errors = installation.configurations()
-    names = security.readable(caller, [*configs, *map(fleet.model_of, errors)])
+    configs, errors = readable_configurations(caller)
     now = datetime.now(UTC)
     try:
-        found = fleet.collect(
-            installation.workspace(),
-            {name: configs[name] for name in names if name in configs},
-            now,
-            invalid=[error for error in errors if fleet.model_of(error) in names],
-        )
+        found = fleet.collect(installation.workspace(), configs, now, invalid=errors)
     except StoreUnavailable as error:
         away = fleet.unavailable(problems.of_error(error).detail, now)
         return View("Models", fleet.page(away, first_steps=False), (), status=503)
-    return View("Models", fleet.page(found, first_steps=not configs and not errors), ())
+    return View("Models", fleet.page(found, first_steps=not any(installation.configurations())), ())
 
 
 def model(caller: Caller, name: str) -> View:
