@@ -10,6 +10,7 @@ A value comes from one of these places; a later one overrides an earlier one:
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -69,6 +70,8 @@ __all__ = [
     "read_models",
 ]
 
+MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+"""What a model may be called."""
 MODELS_FOLDER = Path(__file__).resolve().parents[2] / "models"
 ENVIRONMENT_PREFIX = "KEEL__"
 

@@ -45,7 +45,7 @@ def render(page: Page) -> str:
         parts.append(safe(page.lead))
     parts += _facts(Facts(page.facts))
     for section in page.sections:
-        parts.append(f"## {safe(section.title, CELL)}")
+        parts.append(f"## {safe(section.title, CELL)}" if section.title else "")
         for block in section.blocks:
             parts += _block(block)
     if page.footer:

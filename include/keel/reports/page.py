@@ -250,7 +250,7 @@ Block: TypeAlias = Facts | Paragraph | Items | Command | Figure | Table | Column
 
 @dataclass(frozen=True)
 class Section:
-    """A titled part of a page."""
+    """A part of a page, with a title unless it is the only one."""
 
     title: str
     blocks: tuple[Block, ...]

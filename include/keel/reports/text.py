@@ -76,7 +76,7 @@ def _page(page: Page, width: int) -> Iterator[RenderableType]:
         yield Text("")
         yield _facts(page.facts)
     for section in page.sections:
-        yield Text("\n" + shown(section.title, CELL), style="bold")
+        yield Text("\n" + shown(section.title, CELL) if section.title else "", style="bold")
         for block in section.blocks:
             yield from _block(block, width)
     if page.footer:

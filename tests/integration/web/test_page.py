@@ -13,7 +13,7 @@ import pytest
 from conftest import NEEDS_TOOL
 from tests.support.reports.browser import CHROMIUM, chromium
 from tests.support.reports.sample_page import MARKUP
-from tests.support.web.demo_airflow import MODEL, SIZES, Visitor, demo_airflow, hostile_models
+from tests.support.web.demo_airflow import LONG, MODEL, SIZES, Visitor, demo_airflow, hostile_models
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -78,6 +78,15 @@ def test_every_view_is_accessible_and_fits_its_window(visit: Callable[..., Visit
         assert grave == {}, view
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
         assert page.locator("main h1").count() == 1
+    visitor.open("/keel/")
+    assert page.get_by_text("cannot be read").count() > 0
+    for width in {"phone": (390, 320)}.get(size, (1360, 1000, 900)):
+        page.set_viewport_size({"width": width, "height": 800})
+        hidden = page.locator(".wide").evaluate("frame => frame.scrollWidth - frame.clientWidth")
+        assert hidden <= 1, f"{width} px hide {hidden} px of the table"
+    page.locator(f"main a[href$={LONG}]").click()
+    page.get_by_text("model.yaml: target: required key is missing").wait_for()
+    visitor.complaints.clear()  # the browser notes the answer of 409
 
 
 def test_in_airflows_frame_each_page_has_an_address_of_its_own_and_its_theme(visit: Callable[..., Visitor]) -> None:
@@ -167,6 +176,16 @@ def test_an_action_is_confirmed_in_the_page_and_can_be_left(visit: Callable[...,
     assert sent == []
 
 
+def test_a_login_that_ends_in_a_dialog_leads_back_to_the_page(visit: Callable[..., Visitor]) -> None:
+    visitor = visit(f"/keel/models/{MODEL}")
+    visitor.page.locator("button[data-action]", has_text="Check now").click()
+    visitor.context.clear_cookies()
+    visitor.page.locator("dialog[open] button[type=submit]").click()
+    way = visitor.page.locator("dialog .fault a").get_attribute("href")
+    assert way == f"/auth/login?next=%2Fkeel%2Fmodels%2F{MODEL}"
+    visitor.complaints.clear()  # the browser notes the answer of 401
+
+
 def test_an_alert_is_acknowledged_by_who_is_logged_in(visit: Callable[..., Visitor], airflow: Stack) -> None:
     page = visit(f"/keel/models/{MODEL}", user="olga").page
     row = page.locator("tr", has=page.locator("button", has_text="Acknowledge")).first
@@ -176,6 +195,11 @@ def test_an_alert_is_acknowledged_by_who_is_logged_in(visit: Callable[..., Visit
     page.locator("dialog[open] button", has_text="Close").click()
     page.get_by_text(re.compile("acknowledged by olga")).first.wait_for()
     assert rows(airflow, "SELECT DISTINCT acknowledged_by FROM alerts WHERE acknowledged_by IS NOT NULL") == [("olga",)]
+    # who leaves the dialog before the answer sees on the page what became of it
+    page.locator("button", has_text="Acknowledge").first.click()
+    page.locator("dialog[open] button[type=submit]").click()
+    with page.expect_navigation():
+        page.keyboard.press("Escape")
 
 
 def test_a_version_is_rolled_back_and_another_promoted(visit: Callable[..., Visitor], airflow: Stack) -> None:

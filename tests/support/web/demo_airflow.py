@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MODEL = "flight_delay"
 CHECK, PROMOTE, ROLLBACK = (f"{MODEL}.{step}" for step in ("drift_check", "promote", "rollback"))
+LONG = "probability_of_churn_in_every_sales_area"
+"""The longest name that a model may have."""
 PASSWORD = "only-for-tests"
 USERS = {"admin": "admin", "olga": "op", "vera": "viewer"}
 SIZES: dict[str, dict[str, Any]] = {
@@ -35,13 +37,14 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def hostile_models(folder: Path) -> Path:
-    """Write the demo's model with markup for its owner, and a model that is named by markup, which is not valid."""
+    """Write the demo's model with markup for its owner, and two that are not valid: one's name is markup."""
     shutil.copytree(PROJECT / "include" / "models", folder, ignore=shutil.ignore_patterns("__pycache__"))
     file = folder / MODEL / "model.yaml"
     lines = [line for line in file.read_text().splitlines() if not line.startswith("owner:")]
     file.write_text("\n".join([*lines, f"owner: {json.dumps(MARKUP)}"]) + "\n")
-    (folder / MARKUP).mkdir()
-    (folder / MARKUP / "model.yaml").write_text(f"model: {json.dumps(MARKUP)}\n")
+    for name in (MARKUP, LONG):
+        (folder / name).mkdir()
+        (folder / name / "model.yaml").write_text(f"model: {json.dumps(name)}\n")
     return folder
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from keel.config import MODEL_NAME
 from keel.ledger.wording import as_number
 from keel.monitoring.performance_words import capitalised
 from keel.reports import numbers
@@ -36,7 +37,7 @@ COLUMNS = (
     "Next check",
 )
 SAID = "In one sentence"
-SHORT = ("Model", "Performance", "Drift", "Last check", "Next check")
+SHORT = ("Performance", "Drift", "Last check", "Next check")
 """Columns whose cells do not wrap."""
 ALERT_KINDS = 3
 """Kinds of open alerts that a cell names."""
@@ -49,13 +50,14 @@ def page(fleet: Fleet, *, first_steps: bool) -> Page:
 
     first_steps: whether to show how a model is added where none is configured.
     """
+    as_of = numbers.time(fleet.now.replace(second=0, microsecond=0))
     return Page(
         title="Models",
-        eyebrow=f"Keel · {numbers.count(len(fleet.rows), 'model')}" if fleet.rows else "Keel",
+        eyebrow=" · ".join((*([numbers.count(len(fleet.rows), "model")] if fleet.rows else []), f"{as_of} UTC")),
         headline=first_sentence(fleet),
         lead=_lead(fleet),
         sections=tuple(_sections(fleet, first_steps=first_steps)),
-        footer=(f"As of {numbers.time(fleet.now.replace(second=0, microsecond=0))}. Times are in UTC.",),
+        footer=("Times are in UTC.",),
     )
 
 
@@ -82,7 +84,7 @@ def _sections(fleet: Fleet, *, first_steps: bool) -> Iterator[Section]:
         steps = Paragraph("See whether the store's server runs, and whether the connection keel_store leads to it.")
         yield Section("What is wrong", (Paragraph(fleet.error), steps))
     elif fleet.rows:
-        yield Section("Models", (_table(fleet),))
+        yield Section("", (_table(fleet),))
     elif first_steps:
         yield Section("First steps", _first_steps())
 
@@ -102,7 +104,7 @@ def _table(fleet: Fleet) -> Table:
     head = tuple(dict.fromkeys(name for each in cells for name in each))
     shown = [name for name in COLUMNS if name in head]
     rows = tuple(tuple(each.get(name, "") for name in shown) for each in cells)
-    caption = "How each model is, the worst first"
+    caption = "Models, the worst first"
     unbroken = tuple(i for i, name in enumerate(shown) if name in SHORT)
     return Table(caption, tuple(shown), rows, wide=True, unbroken=unbroken, sentences=(shown.index(SAID),))
 
@@ -112,7 +114,8 @@ def _cells(row: ModelRow, now: datetime) -> dict[str, Cell]:
     facts = row.facts
     local = Local(row.model, f"models/{quote(row.model, safe='')}")
     if facts is None:
-        return {"Model": local, "State": row.state.tag, SAID: row.error}
+        has_page = MODEL_NAME.fullmatch(row.model)  # else its configuration is none of a model
+        return {"Model": local if has_page else row.model, "State": row.state.tag, SAID: row.error}
     version = facts.deployment.production
     said = sentence(facts, row.state, now)
     cells: dict[str, Cell] = {

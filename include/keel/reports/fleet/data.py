@@ -53,7 +53,7 @@ def collect(
         The store cannot be read for any model; `unavailable` makes the page that says so.
 
     """
-    rows = [ModelRow(model_of(error), State.UNREADABLE, error=str(error)) for error in invalid]
+    rows = [ModelRow(model_of(error), State.UNREADABLE, error=_fault(error)) for error in invalid]
     for name, found in read(ws, configs).items():
         if isinstance(found, KeelError):
             rows.append(ModelRow(name, State.UNREADABLE, error=str(found)))
@@ -71,6 +71,18 @@ def model_of(error: KeelError) -> str:
     """Return the model that an error of a configuration is about, from its file's folder; else where the error is."""
     place = str(error).partition(": ")[0].replace("\\", "/").split("/")
     return place[-2] if len(place) > 1 and place[-1] == "model.yaml" else place[0]
+
+
+def _fault(error: KeelError) -> str:
+    r"""Return the first fault of a configuration without the folder that the file lies in, and how many more.
+
+    >>> _fault(KeelError("/srv/models/churn/model.yaml: target: required key is missing\n/srv/…: owner: unknown key"))
+    'model.yaml: target: required key is missing. And 1 more.'
+    """
+    first, *more = str(error).splitlines() or [""]
+    place, colon, said = first.partition(": ")
+    place = place.replace("\\", "/").rpartition("/")[2]
+    return f"{place}{colon}{said.rstrip('.')}." + (f" And {len(more)} more." if more else "")
 
 
 def _order(row: ModelRow) -> tuple[int, float, str]:

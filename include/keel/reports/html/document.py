@@ -95,7 +95,11 @@ def _sections(page: Page, budget: ByteBudget, live: Live | None) -> list[str]:
         reserved = FOR_COLUMNS
         outer.left -= reserved
     for number, section in enumerate(page.sections[:MAX_BLOCKS], start=1):
-        title = f'<section aria-labelledby="s{number}">\n<h2 id="s{number}">{text(section.title, CELL)}</h2>\n'
+        title = (
+            f'<section aria-labelledby="s{number}">\n<h2 id="s{number}">{text(section.title, CELL)}</h2>\n'
+            if section.title
+            else "<section>\n"
+        )
         if not outer.has(title):
             pieces.append(LEFT_OUT)
             break

@@ -35,7 +35,8 @@ class Live:
 
     def link(self, local: Local) -> str:
         """Return a link to another page of Keel's."""
-        return f'<a class="local" href="{self.address(local.path)}">{escape(shown(local.text, CELL))}</a>'
+        words = escape(shown(local.text, CELL)).replace("_", "_<wbr>")  # where a long name may break
+        return f'<a class="local" href="{self.address(local.path)}">{words}</a>'
 
     def actions(self, block: Actions) -> str:
         """Return a button for each action that the reader may do, or nothing. A script shows them."""

@@ -10,7 +10,7 @@ from keel.errors import UnknownWindow, suggestion
 from keel.monitoring.accepted import accepted_words
 from keel.monitoring.performance_words import capitalised
 from keel.reports import numbers
-from keel.reports.charts.specs import Level, Mark, Point, Trend
+from keel.reports.charts.specs import Histogram, Level, Mark, Point, Trend
 from keel.reports.check.data import charts_of, stored_check
 from keel.reports.check.find import find_check
 from keel.reports.check.history import column_histories
@@ -22,7 +22,7 @@ from keel.reports.page import Fact, Figure, Items, Local, Page, Paragraph, Secti
 if TYPE_CHECKING:
     from keel.config import ModelConfig
     from keel.monitoring.records import StoredColumn, StoredDriftReport
-    from keel.reports.charts.specs import Categories, Histogram
+    from keel.reports.charts.specs import Categories
     from keel.reports.check.history import ColumnHistory
     from keel.reports.page import Block
     from keel.window import Window
@@ -151,7 +151,8 @@ def _facts(view: ColumnView) -> Iterator[Fact]:
 def _distribution(view: ColumnView) -> Iterator[Block]:
     chart = view.charts.get(view.name)
     if chart is not None:
-        yield Figure(chart, figure_sentence(chart, "reference", "window"))
+        drawn = ("Filled", "outlined") if isinstance(chart, Histogram) else ("Wide bars", "thin bars")
+        yield Figure(chart, f"{drawn[0]}: the reference; {drawn[1]}: the window. {figure_sentence(chart)}")
     else:
         yield Paragraph(view.without_chart or "The distribution of this column is not available.", quiet=True)
     accepted = view.column.accepted

@@ -120,7 +120,7 @@ def _blocks(view: ModelView) -> list[Block]:
         levels=tuple(of_check.levels_of(most, metric, limit)),
         marks=marks,
         unit=name,
-        label="realised, in production",
+        label="realised",
         others=tuple(series),
     )
     bucket = bucket_of((end - start) / DAY)
@@ -128,6 +128,8 @@ def _blocks(view: ModelView) -> list[Block]:
         f"{capitalised(name)} by {bucket}, {numbers.span(start, end)}, with its 95% interval; {better(metric)}. The "
         f"dashed levels are each version's holdout, and the limit, which is {numbers.number(limit)} worse."
     )
+    if others:
+        sentence += f" A {bucket} is drawn of the version that answered most in it; others have lines of their own."
     if expected:
         sentence += (
             " Expected is what the holdout's losses say of each check's inputs. Where realised is worse than expected, "

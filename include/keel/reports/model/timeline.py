@@ -76,4 +76,4 @@ def _table(caption: str, rows: Sequence[TimelineRow]) -> Table:
         )
         for row in rows
     )
-    return Table(caption, ("what", "when", "by", "evidence"), lines, wide=True, unbroken=(1,))
+    return Table(caption, ("what", "when", "by", "evidence"), lines, wide=True, unbroken=(1,), sentences=(0,))

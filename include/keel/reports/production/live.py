@@ -198,7 +198,7 @@ def evidence(status: LiveStatus, drawn: bool) -> Iterator[Block]:
     alarming = _alarming(status)
     yield Table(
         "Each monitor's evidence over time, the worst first; a full-height line is the bound",
-        ("monitor", "", "evidence", "bound", "over time", "began about"),
+        ("monitor", "state", "evidence", "bound", "over time", "began about"),
         tuple(_row(each, is_open=(each.kind, each.subject) in alarming) for each in ordered),
         numeric=(2, 3),
         wide=True,

@@ -158,10 +158,11 @@ def problem_content(problem: Problem) -> str:
         f"<li>{escape(shown(': '.join(filter(None, (each.get('message'), each.get('remedy'))))))}</li>"
         for each in (problem.errors if problem.status != 404 else ())  # those are for who calls the API
     )
+    said = "".join(f"<p>{escape(shown(_as_sentence(line)))}</p>" for line in problem.detail.splitlines())
     after = '<p><a href="">Try again</a></p>' if problem.status >= 500 else ""
     return (
         f'<main class="message"><p class="eyebrow">{problem.status}</p><h1>{escape(shown(problem.title))}</h1>'
-        f"<p>{escape(shown(_as_sentence(problem.detail)))}</p>{f'<ul>{wrong}</ul>' if wrong else ''}{after}</main>"
+        f"{said}{f'<ul>{wrong}</ul>' if wrong else ''}{after}</main>"
     )
 
 
@@ -184,4 +185,6 @@ def login_document(problem: Problem, request: Request) -> HTMLResponse:
 
 
 def _as_sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    """Return a detail as a sentence. What begins it may be the name of a file or a key, which stays as it is."""
+    begun = text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
+    return begun + ("" if text.endswith((".", "!", "?")) else ".")

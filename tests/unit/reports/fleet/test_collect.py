@@ -132,9 +132,11 @@ def test_report_that_cannot_be_read_is_one_row(store: Store, tmp_path: Path) -> 
 def test_collect_of_an_empty_store(store: Store, tmp_path: Path) -> None:
     ws = workspace(store, tmp_path)
     assert fleet.collect(ws, {}, NOW).rows == ()
-    error = ConfigError("models/churn/model.yaml: check.schedule: must be a cron expression")
+    lines = [f"/srv/models/churn/model.yaml: {each}" for each in ("check.schedule: must be a cron expression", "x: y")]
+    error = ConfigError("\n".join(lines))
     first, second = fleet.collect(ws, {"toy": toy_config()}, NOW, invalid=[error]).rows
-    assert (first.model, first.state, first.error) == ("churn", State.UNREADABLE, str(error))
+    assert (first.model, first.state) == ("churn", State.UNREADABLE)
+    assert first.error == "model.yaml: check.schedule: must be a cron expression. And 1 more."
     assert (second.model, second.state) == ("toy", State.NO_VERSION)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -182,3 +183,11 @@ def test_names_and_errors_are_text() -> None:
     shown = html.render(fleet.page(Fleet(rows, NOW), first_steps=True))
     assert "<img" not in shown
     assert "&lt;img" in shown
+
+
+def test_only_a_model_whose_name_is_valid_has_a_page_and_nothing_is_said_twice() -> None:
+    rows = tuple(ModelRow(name, State.UNREADABLE, error="x") for name in ("toy", "To y", "a" * 41))
+    shown = html.fragment(fleet.page(Fleet(rows, NOW), first_steps=True), root="/keel", may=bool)
+    assert re.findall(r'href="([^"]*)"', shown) == ["/keel/models/toy"]
+    assert "<h2" not in shown  # the table is the page
+    assert re.findall(r"\w*[Mm]odels\b", re.sub(r"<[^>]*>", " ", shown)) == ["models", "models", "Models"]

@@ -85,7 +85,7 @@
   const request = (running, query = "") => {
     const { method, path } = running.action;
     const headers = { "Content-Type": "application/json", Accept: "application/json", "Idempotency-Key": running.key };
-    return answerOf(fetch(`${airflow}/${path}${query}`, { method, headers, body: JSON.stringify(running.body) }));
+    return answerOf(fetch(`${airflow}/${path}${query}`, { method, headers, body: JSON.stringify(running.body), keepalive: true }));
   };
 
   // Returns the status and the JSON of an answer; status 0 where there is none.
@@ -118,7 +118,8 @@
       }
     }
     if (rest.length) parts.push(element("ul", {}, ...rest));
-    if (status === 401) parts.push(element("a", { href: `${airflow}/auth/login`, textContent: "Log in" }));
+    const here = encodeURIComponent(location.pathname + location.search);
+    if (status === 401) parts.push(element("a", { href: `${airflow}/auth/login?next=${here}`, textContent: "Log in" }));
     show(fault, ...parts);
     form.querySelector("[aria-invalid]")?.focus();
   };
@@ -175,15 +176,15 @@
     for (const { name } of missing) showFault(name, "Fill this in.");
     if (missing.length) return void form.elements[missing[0].name].focus();
     running.body = bodyOf(running);
-    confirm.disabled = true;
+    confirm.disabled = running.isSent = true; // who closes the dialog now sees what became of it
     show(state, element("progress", { ariaLabel: "It is being sent" }), element("p", { textContent: "It is being sent." }));
     const answer = await request(running);
     if (running !== current || !dialog.open) return;
     show(state);
     confirm.disabled = false;
-    if (answer.status < 200 || answer.status > 299) return showProblem(answer);
+    running.isSent = answer.status >= 200 && answer.status <= 299;
+    if (!running.isSent) return showProblem(answer);
     fields.hidden = confirm.hidden = true;
-    running.isSent = true;
     cancel.focus();
     if (answer.status === 202 && answer.json.status_url) await follow(running, answer.json);
     else showEnd(answer.json);
