@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DRIVER = "sqlite+keel_adbc"
 _CHANGING = ("INSERT", "UPDATE", "DELETE", "REPLACE", "WITH")
+_CHANGED = "SELECT total_changes()"
 _ERRORS = (
     "Error Warning InterfaceError DatabaseError DataError OperationalError IntegrityError InternalError "
     "ProgrammingError NotSupportedError"
@@ -56,10 +57,11 @@ class Cursor:
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run one statement for each of ``rows``."""
-        changed = 0
+        [(before,)] = rows_of(self._connection.run(_CHANGED))
         for row in rows:
-            changed += max(self.execute(sql, row).rowcount, 0)
-        self.rowcount = changed
+            self._connection.run(sql, row)
+        [(after,)] = rows_of(self._connection.run(_CHANGED))
+        self.rowcount = after - before
 
     def fetchone(self) -> tuple[Any, ...] | None:
         """Return the next row, or None."""

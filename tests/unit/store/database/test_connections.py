@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import sqlalchemy as sa
 
 from keel.errors import ConfigError, StoreUnavailable
 from keel.store import Store
+from keel.store.database import sqlite
+from keel.store.database.drift_tables import drift_windows
 from keel.store.database.migrations import FOLDER, HEAD, VERSION_TABLE
 from keel.store.database.tables import metadata
 from tests.support.paths import PROJECT
@@ -218,6 +221,24 @@ with Store.open(sys.argv[1]) as store:
             result = python(code, f"sqlite:///{folder}/keel.db", ENVIRONMENT["PYTHONPATH"])
     assert result.stdout.startswith("True\n"), result.stderr
     assert "make it writable" in result.stdout
+
+
+def test_many_rows_take_a_statement_each_on_sqlite(
+    migrated_sqlite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, statements = sqlite.Connection.run, []
+
+    def counted(self: sqlite.Connection, sql: str, *parameters: object) -> object:
+        statements.append(sql)
+        return run(self, sql, *parameters)
+
+    row = {"kind": "drift", "window_start": 1, "window_end": 2, "status": "ok", "n": 3}
+    rows = [{"report_id": str(number), "model": "m", "version": 1, **row} for number in range(50)]
+    path = shutil.copy(migrated_sqlite, tmp_path)
+    with Store.open(f"sqlite:///{path}") as store, store.begin() as connection:
+        monkeypatch.setattr(sqlite.Connection, "run", counted)
+        assert connection.execute(sa.insert(drift_windows), rows).rowcount == 50
+    assert 50 <= len([sql for sql in statements if sql not in ("BEGIN IMMEDIATE", "COMMIT")]) <= 52
 
 
 def test_full_disk_raises_and_loses_no_stored_row(tmp_path: Path) -> None:
