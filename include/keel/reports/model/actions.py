@@ -61,7 +61,7 @@ def roll_back(model: str, version: int, previous: int) -> Action:
         "POST",
         "models/rollback",
         f"Roll {model} back? Version {previous} answers instead of version {version}, which is quarantined.",
-        body=(("model", model),),
+        body=(("model", model), ("version", previous)),
         fields=(REASON,),
         dag_id=f"{model}.rollback",
         danger=True,

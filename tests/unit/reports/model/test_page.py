@@ -179,7 +179,11 @@ def test_roll_back_is_offered_where_there_is_a_version_to_go_to(ws, deploy):
     action = next(
         a for b in section(found, "What to do").blocks if isinstance(b, Actions) for a in b.actions if a.danger
     )
-    assert (action.label, action.dag_id, action.body) == ("Roll back to version 1", "toy.rollback", (("model", "toy"),))
+    assert (action.label, action.dag_id, action.body) == (
+        "Roll back to version 1",
+        "toy.rollback",
+        (("model", "toy"), ("version", 1)),
+    )
 
 
 def test_who_may_nothing_gets_no_button(ws, deploy, checked):
