@@ -6,12 +6,16 @@ that may be slow. So they have threads of their own: if those are all busy, only
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.from_thread
+import anyio.to_thread
 from anyio.lowlevel import RunVar
 from fastapi import Request
 from fastapi.routing import APIRoute
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 
 THREADS = 8
 """Endpoints of Keel's that run at once. Each needs at most one connection to the store."""
+READING_SECONDS = 10.0
+"""For which an endpoint that only reads is waited for: an open connection to a store that falls silent has no limit."""
 WAITING = 32
 """Requests that may wait for one of the threads. Another is refused, and may come again."""
 MAX_BODY = 8 * 2**20
@@ -46,11 +52,53 @@ async def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
     """
     limiter = threads()
+    _require_room(limiter)
+    return await anyio.to_thread.run_sync(functools.partial(function, *args, **kwargs), limiter=limiter)
+
+
+async def run_within(seconds: float, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run a function that only reads on one of Keel's threads, and wait for it so long at most.
+
+    A function that is late goes on, and its thread is taken until it ends: threads do not pile up.
+
+    Raises
+    ------
+    Problem
+        503: as many requests as may are waiting already, or there is no result in time.
+
+    """
+    limiter, borrower, begun = threads(), object(), threading.Event()
+    _require_room(limiter)
+
+    def work() -> Any:
+        begun.set()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            with contextlib.suppress(RuntimeError):  # the server is stopping
+                anyio.from_thread.run_sync(limiter.release_on_behalf_of, borrower)
+
+    try:
+        with anyio.fail_after(seconds):
+            await limiter.acquire_on_behalf_of(borrower)
+            try:
+                # `limiter` counts the thread until it ends; anyio's own would forget one that is abandoned
+                uncounted = anyio.CapacityLimiter(1)
+                return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=uncounted)
+            except BaseException:
+                if not begun.is_set():
+                    limiter.release_on_behalf_of(borrower)
+                raise
+    except TimeoutError:
+        late = f"There is no answer within {seconds:g} seconds: Keel's store may be down, or busy"
+        raise Problem(503, "Not available at the moment", late, retry_after=problems.RETRY_AFTER) from None
+
+
+def _require_room(limiter: anyio.CapacityLimiter) -> None:
     if limiter.statistics().tasks_waiting >= WAITING:
         raise Problem(
             503, "Too many requests", f"{THREADS} requests are running and {WAITING} are waiting", retry_after=1
         )
-    return await anyio.to_thread.run_sync(functools.partial(function, *args, **kwargs), limiter=limiter)
 
 
 def threads() -> anyio.CapacityLimiter:
@@ -74,7 +122,8 @@ class BoundedRoute(APIRoute):
         if not getattr(endpoint, "is_bounded", False):
             if inspect.iscoroutinefunction(endpoint):
                 raise TypeError(f"{path}: an endpoint of Keel's is a plain function, which may block")
-            endpoint = bounded(endpoint)
+            methods = set(kwargs.get("methods") or ())
+            endpoint = bounded(endpoint, within=READING_SECONDS if methods <= {"GET", "HEAD"} else None)
         super().__init__(path, endpoint, **kwargs)
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Any]]:  # type: ignore[override]
@@ -90,12 +139,17 @@ class BoundedRoute(APIRoute):
         return typed
 
 
-def bounded(endpoint: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    """Return a coroutine function with the signature of an endpoint, which runs it on Keel's threads."""
+def bounded(endpoint: Callable[..., Any], *, within: float | None = None) -> Callable[..., Awaitable[Any]]:
+    """Return a coroutine function with the signature of an endpoint, which runs it on Keel's threads.
+
+    within: seconds to wait for it at most; None: until it ends, as what changes something must not be left half done.
+    """
 
     @functools.wraps(endpoint)
     async def on_own_threads(*args: Any, **kwargs: Any) -> Any:
-        return await run(endpoint, *args, **kwargs)
+        if within is None:
+            return await run(endpoint, *args, **kwargs)
+        return await run_within(within, endpoint, *args, **kwargs)
 
     on_own_threads.is_bounded = True  # type: ignore[attr-defined]
     return on_own_threads

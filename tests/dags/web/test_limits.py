@@ -71,6 +71,31 @@ def test_requests_that_wait_take_none_of_airflows_threads_and_one_too_many_is_re
     asyncio.run(scenario())
 
 
+def test_reading_that_is_late_is_given_up_and_keeps_its_thread_until_it_ends(
+    token_of: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "READING_SECONDS", 0.3)
+    router, go_on = APIRouter(route_class=limits.BoundedRoute), threading.Event()
+
+    @router.get("/slow")
+    def wait(caller: security.CallerDep) -> str:
+        return str(go_on.wait(30))
+
+    app, headers = apps.guarded("test", [router]), {"Authorization": f"Bearer {token_of('admin')}"}
+
+    async def scenario() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x", headers=headers) as keel:
+            late = await asyncio.gather(*(keel.get("/slow", timeout=60) for _ in range(limits.THREADS + 5)))
+            assert {(each.status_code, each.headers["retry-after"]) for each in late} == {(503, "5")}
+            assert limits.threads().statistics().borrowed_tokens == limits.THREADS
+            go_on.set()
+            while limits.threads().statistics().borrowed_tokens:
+                await asyncio.sleep(0.01)
+            assert (await keel.get("/slow")).status_code == 200
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
 def test_endpoint_that_would_block_the_servers_loop_is_no_route() -> None:
     async def blocking() -> None: ...
 
