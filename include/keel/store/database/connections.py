@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
-from keel.errors import ConfigError
+from keel.errors import ConfigError, StoreUnavailable
 from keel.store.database import adbc, sqlite
 from keel.store.database.failures import translated
+from keel.store.database.redaction import redacted_url
 
 _SQLITE = frozenset({"sqlite", "sqlite+pysqlite"})
 _POSTGRESQL = frozenset({"postgresql", "postgres", "postgresql+psycopg2", "postgresql+psycopg"})
@@ -49,7 +51,8 @@ def parse_url(url: str) -> sa.URL:
 class Database:
     """Connections to one store: ``engine`` for small tables, ``arrow`` connections for columns of data.
 
-    After a fork the child makes connections of its own, and does not touch its parent's.
+    After a fork the child makes connections of its own, and does not touch its parent's. A SQLite file that is replaced
+    is connected to anew; one that is gone is `StoreUnavailable`.
     """
 
     def __init__(self, url: sa.URL, timeout: float) -> None:
@@ -58,6 +61,8 @@ class Database:
         self.statement_timeout: float | None = None
         """Seconds after which PostgreSQL ends a statement of the engine's; None: never."""
         self.is_sqlite = url.get_backend_name() == "sqlite"
+        self._file: tuple[int, int] | None = None
+        self._changing = threading.Lock()
         self._reconnect()
 
     def _reconnect(self) -> None:
@@ -75,7 +80,7 @@ class Database:
     @property
     def engine(self) -> sa.Engine:
         """The SQLAlchemy engine. A transaction takes SQLite's write lock at its begin, unless it only reads."""
-        self._after_fork()
+        self._stay_current()
         return self._engine
 
     @contextmanager
@@ -93,7 +98,7 @@ class Database:
     @contextmanager
     def arrow(self) -> Iterator[adbc.Connection]:
         """Provide an ADBC connection in autocommit mode. An error inside closes it, which ends its transaction."""
-        self._after_fork()
+        self._stay_current()
         with translated(self.url):
             pooled = self._take()
             try:
@@ -154,11 +159,35 @@ class Database:
         """The statement that limits how long a PostgreSQL transaction waits, as SQLite's busy timeout does."""
         return f"SET LOCAL lock_timeout = {int(self.timeout * 1000)}"
 
-    def _after_fork(self) -> None:
+    def _stay_current(self) -> None:
+        """Connect anew after a fork, and to the file that has taken the place of SQLite's, as from a backup."""
         if os.getpid() != self._process:
             # Kept alive, because collecting them would close the parent's sockets and files.
             _inherited.extend((self._engine, self._arrow))
             self._reconnect()
+        if not self.is_sqlite or self._file == (found := self._find_file()):
+            return
+        with self._changing:
+            if self._file is not None and self._file != found:
+                self.close()
+                self._reconnect()
+            self._file = found
+
+    def _find_file(self) -> tuple[int, int] | None:
+        """Return which file SQLite's path leads to; None before it is made.
+
+        Raises `StoreUnavailable` where it was there before: open connections would still write into the file that is
+        gone, and nobody would ever read it.
+        """
+        try:
+            status = os.stat(str(self.url.database))
+        except OSError:
+            if self._file is None:
+                return None
+            raise StoreUnavailable(
+                f"{redacted_url(self.url)}: the file is gone: put it back, or start Keel anew to make another"
+            ) from None
+        return status.st_dev, status.st_ino
 
 
 def answers(connection: Any) -> bool:

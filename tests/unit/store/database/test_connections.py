@@ -265,6 +265,27 @@ with Store.open(sys.argv[1]) as store:
     assert result.stdout.endswith("10 10 20\n"), result.stdout + result.stderr
 
 
+def test_file_that_is_gone_takes_no_rows_and_another_in_its_place_is_read(tmp_path: Path) -> None:
+    path, other = tmp_path / "keel.db", tmp_path / "backup.db"
+    with Store.open(f"sqlite:///{other}") as backup:
+        backup.predictions("m", FEATURES).append(batch(range(7)))
+    with Store.open(f"sqlite:///{path}") as store:
+        log = store.predictions("m", FEATURES)
+        log.append(batch(range(3)))
+        path.rename(tmp_path / "away.db")
+        with pytest.raises(StoreUnavailable, match="the file is gone"):
+            log.append(batch(range(3, 6)))
+        with pytest.raises(StoreUnavailable, match="the file is gone"):
+            store.reports.list("m")
+        assert not path.exists()
+        for file in tmp_path.glob("keel.db-*"):
+            file.unlink()
+        other.rename(path)
+        assert (log.count(*EVER), log.append(batch(range(8))).stored) == (7, 1)
+    with Store.open(f"sqlite:///{path}") as again:
+        assert again.predictions("m", FEATURES).count(*EVER) == 8
+
+
 def test_fork_gives_the_child_its_own_connections(store_url: str) -> None:
     code = """
 import os, sys
