@@ -21,6 +21,7 @@ and ends it when there is a verdict.
 
 ## Inputs
 - Runs only by hand. `action` is `start` or `stop`, and `reason` is stored in the ledger.
+- `experiment`: with `stop`, which one is meant (empty: the one that is running).
 - `challenger` (empty: the version in staging), `mode`, `allocation` or `ramp` (`5:24h,20:24h,50`).
 - `metric`, `margin`, `alpha`: empty, they are those of the promotion policy. An experiment may be stricter than the
   policy, never laxer.

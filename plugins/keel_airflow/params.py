@@ -101,6 +101,9 @@ def experiment_params() -> dict[str, Param]:
             description="Time after which the experiment ends. Empty: 60d and the label delay.",
         ),
         "start_at": _time("Time from which rows count, by the data's clock. Empty: now."),
+        "experiment": Param(
+            None, type=["null", "string"], description="Id of the experiment to stop. Empty: the one that is running."
+        ),
     }
 
 
@@ -175,6 +178,7 @@ def sample_params() -> dict[str, Param]:
             None,
             type=["null", "string"],
             maxLength=300,
+            pattern=r"^[^\r\n\t]*$",
             description="A recipient in place of the configured ones; with a channel.",
         ),
     }

@@ -281,6 +281,16 @@ def test_stopped_experiment_ignores_an_earlier_verdict(ws):
     assert statuses(ws) == {1: "production", 2: "candidate"}
 
 
+def test_stop_of_another_experiment_stops_none(ws):
+    plan = start(ws)
+    stop = {"actor": "ada", "run_id": "stop-1", "reason": "too dear", "now": TURNED + DAY}
+    with pytest.raises(ExperimentRefused, match=f"experiment-before is not running: {plan.experiment_id} is"):
+        rollout.stop_experiment(ws, CONFIG, experiment_id="experiment-before", **stop)
+    assert experiments.running(ws.store, "toy") == plan
+    rollout.stop_experiment(ws, CONFIG, experiment_id=plan.experiment_id, **stop)
+    assert experiments.running(ws.store, "toy") is None
+
+
 def test_stop_that_runs_again_stops_no_later_experiment(ws):
     stop = {"actor": "ada", "run_id": "stop-1", "reason": "too dear", "now": TURNED + DAY}
     start(ws)

@@ -54,7 +54,15 @@ class ExperimentOperator(StepOperator):
             actor, run_id, reason = requested_by(context), context["run_id"], params["reason"]
             now = first_time(self.start_at, self.now)
             if params["action"] == "stop":
-                return rollout.stop_experiment(workspace, config, actor=actor, run_id=run_id, reason=reason, now=now)
+                return rollout.stop_experiment(
+                    workspace,
+                    config,
+                    experiment_id=params["experiment"],
+                    actor=actor,
+                    run_id=run_id,
+                    reason=reason,
+                    now=now,
+                )
             return rollout.start_experiment(
                 workspace,
                 config,

@@ -74,7 +74,7 @@ class RequestPromotionOperator(StepOperator):
         params = context["params"]
         if params["force"] and not started_by_hand(context):
             raise NotApproved(f"{config.model}: force: only a person may force a promotion, by a run of their own")
-        if params["force"] and params["reason"] == NO_REASON:
+        if params["force"] and params["reason"].strip() in ("", NO_REASON):
             raise InvalidParameter("params.reason: a forced promotion needs a reason of your own")
         with requested_values(NotPromotable, ExperimentRefused, UnknownExperiment):
             return rollout.request_promotion(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Unpack
 
@@ -64,7 +65,8 @@ def start_experiment(
     known = {each.plan.experiment_id: each.plan for each in experiments.list_all(ws.store, config.model)}
     plan = known.get(experiment_id)
     if plan is None:
-        plan = _planned(ws, config, parameters, experiment_id=experiment_id, now=now)
+        plan = planned(ws, config, parameters, experiment_id=experiment_id, now=now)
+        plan = replace(plan, baseline=_baseline(ws, config, plan.champion, plan.metric))
         ws.registry.preflight(config, plan.challenger, recent_rows(ws, config))
     sentence = f"Started {experiment_id}: {summary(plan)}: {reason}"
     evidence = {"sentence": sentence, "reason": reason, "requested_by": actor}
@@ -85,14 +87,23 @@ def start_experiment(
 
 
 def stop_experiment(
-    ws: Workspace, config: ModelConfig, *, actor: str, run_id: str, reason: str, now: datetime
+    ws: Workspace,
+    config: ModelConfig,
+    *,
+    actor: str,
+    run_id: str,
+    reason: str,
+    now: datetime,
+    experiment_id: str | None = None,
 ) -> ExperimentRequest:
     """Stop the running experiment without a verdict. The same run again stops no other experiment.
+
+    experiment_id: which one is meant; None for the one that is running.
 
     Raises
     ------
     ExperimentRefused
-        No experiment is running, or no reason is given.
+        No experiment is running, or another one than is meant, or no reason is given.
 
     """
     _require_reason(config, reason)
@@ -100,6 +111,10 @@ def stop_experiment(
     if plan is None:
         raise ExperimentRefused(
             f"{config.model}: no experiment is running; earlier ones: keel experiment list {config.model}"
+        )
+    if experiment_id not in (None, plan.experiment_id):
+        raise ExperimentRefused(
+            f"{config.model}: {experiment_id} is not running: {plan.experiment_id} is; name that one to stop it"
         )
     sentence = f"Stopped {plan.experiment_id} without a verdict: {reason}"
     experiments.end(
@@ -131,10 +146,19 @@ def _require_reason(config: ModelConfig, reason: str) -> None:
         raise ExperimentRefused(f"{config.model}: reason: give a reason; the ledger stores it")
 
 
-def _planned(
+def planned(
     ws: Workspace, config: ModelConfig, parameters: ExperimentParameters, *, experiment_id: str, now: datetime
 ) -> Plan:
-    """Return the requested plan, with the policy's values as defaults."""
+    """Return the requested plan, with the policy's values as defaults and no baseline. The registry is not asked.
+
+    Raises
+    ------
+    ExperimentRefused
+        The plan could not end in a verdict, or requires less than the policy.
+    NoProductionVersion, NotPromotable
+        There is no champion, or the challenger could not go into production.
+
+    """
     champion = deployments.production_version(ws.store, config.model)
     challenger = _challenger(ws, config, champion, parameters.get("challenger"))
     metric = _metric(config, parameters.get("metric"))
@@ -154,7 +178,7 @@ def _planned(
         min_duration=parameters.get("min_duration") or MIN_DURATION,
         max_duration=parameters.get("max_duration") or MAX_DURATION + delay,
         started_at=now,
-        baseline=_baseline(ws, config, champion, metric),
+        baseline=None,
         label_delay=delay,
     )
     if laxer := laxer_than_the_gate(config, plan):
