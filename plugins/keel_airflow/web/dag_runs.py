@@ -6,6 +6,7 @@ Airflow checks the permission once more, and names the caller in the run, from w
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import secrets
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ from keel_airflow.web.schemas.actions import Run
 
 if TYPE_CHECKING:
     from fastapi import Request
+    from pydantic import BaseModel
     from starlette.types import Receive, Scope, Send
 
     from keel_airflow.web.security import Caller
@@ -40,6 +42,8 @@ MOST_WAITING = 20
 """Requests that wait for a run at once. Another is answered with 202 at once."""
 RESOLVED = frozenset({"version", "challenger"})
 """Parameters that can follow from the present state, where the request did not give them."""
+NOTE = "Keel: request "
+"""How the note of a run begins that a request with a key has started."""
 ERROR_KEY = "error"
 """Under which a failed task pushes its error (`keel_airflow.runs.ERROR_KEY`, which imports what no server needs)."""
 
@@ -82,6 +86,8 @@ class Start:
     """A run that a request asks for, and how its client wants to be answered."""
 
     dag_id: str
+    body: BaseModel
+    """The request's."""
     asked: Mapping[str, Any]
     """Parameters of the run that follow from the request alone."""
     resolve: Callable[[], Mapping[str, Any]] = nothing_more
@@ -90,6 +96,14 @@ class Start:
     wait: int = 0
     key: str | None = None
     """The client's, of a request that it may repeat."""
+
+    @property
+    def note(self) -> str | None:
+        """What the run of a request with a key is known by: the parameters do not tell an alias from a number."""
+        if self.key is None:
+            return None
+        said = json.dumps([dict(self.asked), self.body.model_dump(mode="json")], sort_keys=True)
+        return f"{NOTE}{hashlib.sha256(said.encode()).hexdigest()[:32]}"
 
 
 def start(request: Request, caller: Caller, wanted: Start, outcome: Outcome) -> Response:
@@ -113,14 +127,26 @@ def start(request: Request, caller: Caller, wanted: Start, outcome: Outcome) -> 
     found = _started_before(api, wanted, run_id)
     if found is None:
         conf = {**wanted.asked, **wanted.resolve()}
-        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
-        made = api.call("POST", path_of("dags", wanted.dag_id, "dagRuns"), body)
-        if made.status_code == httpx.codes.OK:
-            found = made.json()
-        elif made.status_code != httpx.codes.CONFLICT or (found := _started_before(api, wanted, run_id)) is None:
-            raise _refused(made, wanted.dag_id)
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf, "note": wanted.note}
+        found = _made(api, wanted, run_id, body)
     run = _run(request, api, found, is_paused=dag.json()["is_paused"])
     return RunResponse(api, run, 0 if run.paused else wanted.wait, outcome)
+
+
+def _made(api: AirflowApi, wanted: Start, run_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Start the run, and return it, or the one that a request with the same key has started at the same moment."""
+    try:
+        made = api.call("POST", path_of("dags", wanted.dag_id, "dagRuns"), body)
+    except Problem:
+        # Airflow answers 500 where two requests make the same run in one moment
+        if found := _started_before(api, wanted, run_id):
+            return found
+        raise
+    if made.status_code == httpx.codes.OK:
+        return dict(made.json())
+    if made.status_code == httpx.codes.CONFLICT and (found := _started_before(api, wanted, run_id)):
+        return found
+    raise _refused(made, wanted.dag_id)
 
 
 def _started_before(api: AirflowApi, wanted: Start, run_id: str) -> dict[str, Any] | None:
@@ -142,11 +168,14 @@ def _started_before(api: AirflowApi, wanted: Start, run_id: str) -> dict[str, An
     found: dict[str, Any] = response.json()
     started_with = found.get("conf") or {}
     names = wanted.asked.keys() | started_with.keys() - RESOLVED
-    if any(started_with.get(name) != wanted.asked.get(name) for name in names):
+    is_another = any(started_with.get(name) != wanted.asked.get(name) for name in names)
+    if (found.get("note") or "").startswith(NOTE):  # people may have written another one
+        is_another = found["note"] != wanted.note
+    if is_another:
         raise Problem(
             409,
             "Not possible in the present state",
-            "the same Idempotency-Key has started a run with other parameters: use a new key for a new request",
+            "the same Idempotency-Key has started a run by another request: use a new key for a new request",
             errors=[problems.entry("Idempotency-Key", "was used for another request", "use a new one")],
         )
     return found

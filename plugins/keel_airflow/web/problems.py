@@ -30,6 +30,8 @@ MOST_ERRORS, LONGEST_TEXT = 100, 2_000
 """Entries of ``errors``, and characters of a text: both can depend on what a client sends."""
 
 INVALID_TITLE = "The request is not valid"
+ALTERNATIVES = frozenset({"constrained-int", "constrained-str"})
+"""What pydantic adds to the place of a value that may be of one type or of another."""
 SCHEMA = "#/components/schemas/Problem"
 DESCRIPTIONS = {
     400: "The request cannot be read, such as a body that is no JSON.",
@@ -225,7 +227,7 @@ def _phrase(status: int) -> str:
 
 def _field(location: Sequence[Any]) -> str:
     """Return where a value is, such as ``rows.3.dep_delay``: without the part that only says body, query or path."""
-    parts = [str(part) for part in location]
+    parts = [str(part) for part in location if part not in ALTERNATIVES]
     return ".".join(parts[1:] or parts)[:LONGEST_TEXT]
 
 

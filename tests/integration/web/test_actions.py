@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import json
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 DAY = {"since": "2024-03-12T00:00:00Z", "until": "2024-03-13T00:00:00Z"}
+NESTED: dict[str, Any] = functools.reduce(lambda inner, _: {"a": inner}, range(500), {})
 ARROW = {"Content-Type": "application/vnd.apache.arrow.stream"}
 
 
@@ -78,6 +82,7 @@ def test_rows_are_compared_as_json_and_as_arrow(web: ApiServer) -> None:
         ({"model": "ebb"}, 409, set()),
         ({"model": MODEL, "since": DAY["until"], "until": DAY["since"]}, 422, {"since"}),
         ({"model": MODEL, "since": "yesterday"}, 422, {"since"}),
+        ({"model": MODEL, "version": -1}, 422, {"version"}),
         ({"model": MODEL, "lookback": "1 fortnight"}, 422, {"lookback"}),
         ({"model": MODEL, "lookback": "9999999w"}, 422, {"lookback"}),
         ({"model": MODEL, "overrides": {"drift.alhpa": 0.1}}, 422, {"overrides.drift.alhpa"}),
@@ -97,16 +102,16 @@ def test_questions_that_are_none_are_refused(web: ApiServer, body: Any, status: 
 
 
 def test_bodies_that_cannot_be_read_are_refused(web: ApiServer) -> None:
-    json, to = {"Content-Type": "application/json"}, "/drift/data-drift"
+    kind, to = {"Content-Type": "application/json"}, "/drift/data-drift"
     surrogate = b'{"model": "tide", "rows": [{"wind": "\\ud800", "\\ud800": 1}]}'
-    assert web.ask("POST", to, content=surrogate, headers=json).status_code in {200, 422}
+    assert web.ask("POST", to, content=surrogate, headers=kind).status_code in {200, 422}
     for broken in (b"", b"{", b"\xff", b"[" * 100_000, b'{"model": 1e9999}'):
-        assert web.ask("POST", to, content=broken, headers=json).status_code in {400, 422}
+        assert web.ask("POST", to, content=broken, headers=kind).status_code in {400, 422}
     assert web.ask("POST", to, content=b"{}", headers={"Content-Type": "text/csv"}).status_code == 415
     query = {"model": MODEL}
     assert web.ask("POST", to, params=query, content=b"\0" * 99, headers=ARROW).status_code == 400
     assert fields_of(web.ask("POST", to, content=b"", headers=ARROW)) == {"model"}
-    assert web.ask("POST", to, content=b" " * (9 << 20), headers=json).status_code == 413
+    assert web.ask("POST", to, content=b" " * (9 << 20), headers=kind).status_code == 413
 
 
 @pytest.fixture
@@ -146,7 +151,23 @@ def test_the_same_key_starts_the_same_run_once(web: ApiServer) -> None:
     assert (other.status_code, fields_of(other)) == (409, {"Idempotency-Key"})
     less = web.ask("POST", to, json={"model": MODEL}, headers=key)
     assert (less.status_code, fields_of(less)) == (409, {"Idempotency-Key"})
+    whole = {**body, "overrides": {"drift.alpha": 0.01}}
+    key = {"Idempotency-Key": "with-overrides"}
+    assert web.ask("POST", to, json=whole, headers=key).status_code == 202
+    assert web.ask("POST", to, json=body, headers=key).status_code == 409
+    assert web.ask("POST", "/models/promote", json={"model": MODEL, "version": 3}, headers=key).status_code == 202
+    assert web.ask("POST", "/models/promote", json={"model": MODEL}, headers=key).status_code == 409
     assert web.ask("POST", to, json=body, headers={"Idempotency-Key": "a b"}).status_code == 422
+
+
+def test_the_same_key_at_the_same_moment_starts_one_run(web: ApiServer) -> None:
+    key, body = {"Idempotency-Key": "at-once"}, {"model": MODEL, "to": "ada@example.com"}
+    web.token("olga")
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(web.ask, "POST", "/drift/test-email", json=body, headers=key) for _ in range(8)]
+    answers = [each.result() for each in asked]
+    assert [each.status_code for each in answers] == [202] * 8, [each.text for each in answers]
+    assert len({each.json()["run_id"] for each in answers}) == 1
 
 
 @pytest.mark.parametrize("state", ["success", "failed"])
@@ -194,10 +215,25 @@ def test_deployments_are_changed_by_a_run_on_a_version(
         ("/drift/check-and-retrain", {"model": MODEL, "end": "2100-01-01"}, 422),
         ("/drift/check-and-retrain", {"model": MODEL, "start": DAY["until"], "end": DAY["since"]}, 422),
         ("/drift/check-and-retrain", {"model": MODEL, "overrides": {"promotion.approval": "none"}}, 422),
+        ("/drift/check-and-retrain", {"model": MODEL, "overrides": {"owner": "\ud800"}}, 422),
+        ("/drift/check-and-retrain", {"model": MODEL, "overrides": {"owner": "a\0b"}}, 422),
+        ("/drift/check-and-retrain", {"model": MODEL, "overrides": {"owner": "x" * 30_000}}, 422),
+        ("/drift/check-and-retrain", {"model": MODEL, "overrides": {"drift.min_rows": 10**30}}, 422),
+        (
+            "/drift/check-and-retrain",
+            {"model": MODEL, "overrides": NESTED},
+            422,
+        ),
+        ("/drift/check-and-retrain", {"model": MODEL, "end": "2024-03-12", "overrides": {"check.lookback": "0d"}}, 422),
+        ("/drift/check-and-retrain", {"model": MODEL, "overrides": {"check.lookback": "99999999d"}}, 422),
         ("/models/promote", {"model": MODEL, "version": 1}, 409),
         ("/models/promote", {"model": MODEL, "version": 9}, 404),
         ("/models/promote", {"model": MODEL, "version": "best"}, 404),
         ("/models/promote", {"model": MODEL, "force": True}, 422),
+        ("/models/promote", {"model": MODEL, "force": True, "reason": "   "}, 422),
+        ("/models/promote", {"model": MODEL, "force": "yes", "reason": "it is better"}, 422),
+        ("/models/promote", {"model": MODEL, "version": True}, 422),
+        ("/models/promote", {"model": MODEL, "end": "2100-01-01"}, 422),
         ("/models/promote", {"model": MODEL, "reason": "x"}, 422),
         ("/models/promote", {"model": MODEL, "reason": "a\0b c"}, 422),
         ("/models/promote", {"model": MODEL, "experiment": "none"}, 404),
@@ -215,6 +251,8 @@ def test_deployments_are_changed_by_a_run_on_a_version(
         ("/models/tide/silences", {"reason": "for a while", "until": DAY["until"]}, 422),
         ("/models/tide/silences/none/end", {}, 404),
         ("/drift/test-email", {"model": MODEL, "channel": "pigeon"}, 422),
+        ("/drift/test-email", {"model": MODEL, "to": " "}, 422),
+        ("/drift/test-email", {"model": MODEL, "to": "ada@example.com\r\nBcc: bob@example.com"}, 422),
     ],
 )
 def test_what_is_not_possible_starts_nothing(web: ApiServer, path: str, body: dict[str, Any], status: int) -> None:
@@ -222,7 +260,7 @@ def test_what_is_not_possible_starts_nothing(web: ApiServer, path: str, body: di
         return int(web.ask("GET", "/api/v2/dags/~/dagRuns", params={"limit": 1}).json()["total_entries"])
 
     before = runs()
-    answer = web.ask("POST", path, json=body)
+    answer = web.ask("POST", path, content=json.dumps(body), headers={"Content-Type": "application/json"})
     assert answer.status_code == status, answer.text
     assert runs() == before
 
@@ -232,8 +270,21 @@ def test_experiment_is_stopped_by_a_run(web: ApiServer, run_of: Callable[..., di
     path = f"/models/{MODEL}/experiments/{running['experiment_id']}/stop"
     answer = web.ask("POST", path, json={"reason": "enough is known"})
     assert answer.status_code == 202, answer.text
-    assert run_of(answer.json())["conf"] == {"action": "stop", "reason": "enough is known"}
+    stop = {"action": "stop", "experiment": running["experiment_id"], "reason": "enough is known"}
+    assert run_of(answer.json())["conf"] == stop
     assert web.ask("POST", path, user="vera", json={}).status_code == 403
+
+
+NO_PLANS: list[dict[str, Any]] = [
+    {"ramp": "x"},
+    {"ramp": "5:24h,50", "allocation": 0.2},
+    {"mode": "shadow", "allocation": 0.2},
+    {"metric": "x"},
+    {"margin": -1},
+    {"alpha": 0.4},
+    {"min_duration": "3d"},
+    {"min_duration": "9d", "max_duration": "1d"},
+]
 
 
 def test_experiment_is_started_by_a_run_where_none_is_running(
@@ -242,13 +293,16 @@ def test_experiment_is_started_by_a_run_where_none_is_running(
     config, now = tide.tide_config(), now_utc()
     with Workspace.open(home=web.environment["KEEL_HOME"], environment={}) as ws:
         rollout.stop_experiment(ws, config, actor="ada", run_id="stopped", reason="for another", now=now)
-        body = {"challenger": "staging", "allocation": 0.2, "min_duration": "3d", "reason": "is it better?"}
-        answer = web.ask("POST", f"/models/{MODEL}/experiments", json=body)
+        path = f"/models/{MODEL}/experiments"
+        refused = [web.ask("POST", path, json=plan).status_code for plan in NO_PLANS]
+        body = {"challenger": "staging", "allocation": 0.2, "min_duration": "8d", "reason": "is it better?"}
+        answer = web.ask("POST", path, json=body)
         by = {"actor": "ada", "run_id": "again", "reason": "as before", "now": now}
         rollout.start_experiment(ws, config, challenger=3, stages=(Stage(0.5),), **by)
+    assert refused == [409] * len(NO_PLANS)
     assert answer.status_code == 202, answer.text
     conf = run_of(answer.json())["conf"]
-    assert {"action": "start", "challenger": 3, "allocation": 0.2, "min_duration": "3d"}.items() <= conf.items()
+    assert {"action": "start", "challenger": 3, "allocation": 0.2, "min_duration": "8d"}.items() <= conf.items()
 
 
 def test_message_is_sent_by_a_run_of_a_dag_of_its_own(web: ApiServer, run_of: Callable[..., dict[str, Any]]) -> None:

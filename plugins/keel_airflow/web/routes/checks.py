@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 
+from keel.errors import ConfigError
 from keel_airflow.web import dag_runs, installation
 from keel_airflow.web.dag_runs import IdempotencyKey, Start, Wait
 from keel_airflow.web.limits import BoundedRoute
@@ -36,7 +37,7 @@ def check_and_retrain(
         _refuse_invalid(body)
         return {}
 
-    wanted = Start(dag_id, asked, checked, wait, idempotency_key)
+    wanted = Start(dag_id, body, asked, checked, wait, idempotency_key)
     return dag_runs.start(request, caller, wanted, dag_runs.decision_sentence(body.model, "decision"))
 
 
@@ -49,7 +50,7 @@ def send_test_message(
     require_run(caller, TEST_DAG)
     installation.model_config(body.model)
     asked = {"model": body.model, "channel": body.channel, **({"to": body.to} if body.to else {})}
-    wanted = Start(TEST_DAG, asked, wait=wait, key=idempotency_key)
+    wanted = Start(TEST_DAG, body, asked, wait=wait, key=idempotency_key)
     return dag_runs.start(request, caller, wanted, _sent)
 
 
@@ -61,11 +62,14 @@ def _sent(run_id: str) -> str:
 def _refuse_invalid(body: CheckRequest) -> None:
     """Raise an error for a window that is none, or is not over, and for configuration that a run cannot override."""
     from keel.errors import BadRequest
-    from keel.window import ceil_hour, now_utc
+    from keel.loop.windows import resolve_window
+    from keel.window import now_utc
     from keel_airflow.operators.base import configuration
 
-    if body.end is not None and body.end > ceil_hour(now_utc()):
-        raise BadRequest(f"end: {iso(body.end)} is not over yet: leave it out for now, or name an earlier time")
-    if body.start is not None and body.start >= (body.end or now_utc()):
+    config, now = configuration(body.model, body.overrides), now_utc()
+    if body.start is not None and body.start >= (body.end or now):
         raise BadRequest(f"start: {iso(body.start)} is not before the end of the window")
-    configuration(body.model, body.overrides)
+    try:
+        resolve_window(config, start=body.start, end=body.end, now=now)
+    except (OverflowError, ConfigError) as error:
+        raise BadRequest(f"overrides: check.lookback: no window is of this length: {error}") from None

@@ -49,7 +49,7 @@ def promote_version(
                 return {}
         return {"version": promotable_version(body.model, body.version)}
 
-    wanted = Start(dag_id, asked, resolved, wait, idempotency_key)
+    wanted = Start(dag_id, body, asked, resolved, wait, idempotency_key)
     return dag_runs.start(request, caller, wanted, dag_runs.decision_sentence(body.model))
 
 
@@ -73,7 +73,7 @@ def roll_back_version(
         number = None if body.version is None else named_version(body.model, body.version)
         return {"version": rollback_target(history_of(body.model), number)}
 
-    wanted = Start(dag_id, asked, resolved, wait, idempotency_key)
+    wanted = Start(dag_id, body, asked, resolved, wait, idempotency_key)
     return dag_runs.start(request, caller, wanted, dag_runs.decision_sentence(body.model))
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
 from keel.config.loading import parse_duration
-from keel_airflow.web.schemas.common import Answer, Body, ModelName, StoredId, Time, VersionName, VersionNumber
+from keel.window import ceil_hour, now_utc
+from keel_airflow.web.schemas.common import Answer, Body, ModelName, StoredId, Time, VersionName, VersionNumber, iso
 
 NO_REASON = "requested by hand"
 LONGEST = timedelta(days=3_660)
 """Of a duration: no sum with a time of a request is out of range."""
+LARGEST, MOST_TEXT, DEEPEST = 2**63 - 1, 20_000, 10
+"""An integer in overrides, and characters and levels of all of them as JSON: every database and task can hold these."""
 
 
 def _storable(text: str) -> str:
@@ -26,6 +30,31 @@ def _storable(text: str) -> str:
     return text
 
 
+def _overrides(values: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what a run cannot be started with: a database or a task would fail on it."""
+    level: list[Any] = [values]
+    for _ in range(DEEPEST):
+        level = [part for each in level for part in _parts(each)]
+    if level:
+        raise ValueError(f"overrides have at most {DEEPEST} levels")
+    if len(json.dumps(values)) > MOST_TEXT:
+        raise ValueError(f"overrides have at most {MOST_TEXT:,} characters")
+    return values
+
+
+def _parts(value: Any) -> list[Any]:
+    """Return what an object or an array of JSON holds, and nothing of a plain value; check that value."""
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    if isinstance(value, list):
+        return value
+    if isinstance(value, str):
+        _storable(value)
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise ValueError(f"an integer is at most {LARGEST}")
+    return []
+
+
 def _duration(text: str) -> str:
     length = parse_duration(text)
     assert isinstance(length, timedelta)
@@ -34,9 +63,19 @@ def _duration(text: str) -> str:
     return text
 
 
+def _over(time: datetime) -> datetime:
+    if time > ceil_hour(now_utc()):
+        raise ValueError(f"{iso(time)} is not over yet: leave it out for now, or name an earlier time")
+    return time
+
+
+End = Annotated[Time, AfterValidator(_over)]
+"""A time that is over, at the latest with this hour."""
 Text = Annotated[str, AfterValidator(_storable)]
 Reason = Annotated[
-    Text, Field(min_length=3, max_length=500, description="why; others read it, and the ledger or the run keeps it")
+    Text,
+    StringConstraints(strip_whitespace=True),
+    Field(min_length=3, max_length=500, description="why; others read it, and the ledger or the run keeps it"),
 ]
 Note = Annotated[Text, Field(max_length=500, description="for others")]
 Duration = Annotated[
@@ -55,6 +94,7 @@ Overrides = Annotated[
         examples=[{"drift.alpha": 0.01}],
         max_length=100,
     ),
+    AfterValidator(_overrides),
 ]
 
 
@@ -83,7 +123,7 @@ class CheckRequest(Body):
     model: ModelName
     start: Time | None = None
     """First hour of the window; default: its end less the configured lookback."""
-    end: Time | None = None
+    end: End | None = None
     """Hour at which the window ends; default: now."""
     overrides: Overrides
 
@@ -98,7 +138,7 @@ class PromoteRequest(Body):
     """Promote whatever the comparison finds; needs a reason."""
     experiment: StoredId | None = None
     """Id of the experiment whose verdict is the evidence; default: a comparison on a holdout."""
-    end: Time | None = None
+    end: End | None = None
     """Until when rows of the holdout count; default: now."""
 
     @model_validator(mode="after")
@@ -123,7 +163,12 @@ class MessageRequest(Body):
     model: ModelName
     """Whose recipients it is sent to, and whose name it has."""
     channel: Literal["email", "slack", "teams", "pagerduty", "apprise"] = "email"
-    to: Annotated[Text, Field(min_length=1, max_length=300)] | None = None
+    to: (
+        Annotated[
+            Text, StringConstraints(strip_whitespace=True), Field(min_length=1, max_length=300, pattern=r"^[^\r\n\t]+$")
+        ]
+        | None
+    ) = None
     """In place of the model's recipients."""
 
 

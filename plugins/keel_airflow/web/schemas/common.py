@@ -13,9 +13,10 @@ EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo
 
 
 class Body(BaseModel):
-    """Base class of what a request's body holds: no unknown keys, no NaN."""
+    """Base class of what a request's body holds: no unknown keys, no NaN, and no type in place of another."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    # true is no version 1, and "yes" is no true
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True, use_attribute_docstrings=True)
 
 
 class Answer(BaseModel):
