@@ -119,7 +119,8 @@ def _numeric(transformer: Any, names: Sequence[str]) -> Part:
     is_identity = isinstance(transformer, FunctionTransformer)  # without a function: see _is_sklearns
 
     def part(features: Features) -> Any:
-        matrix = np.ascontiguousarray(features.numbers[[features.names.index(name) for name in names]].T)
+        # Laid out like the values of a data frame: a linear model's sums depend on it in the last bit.
+        matrix = features.numbers[[features.names.index(name) for name in names]].T
         return matrix if is_identity else transformer.transform(matrix)
 
     return part
