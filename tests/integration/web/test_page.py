@@ -125,6 +125,7 @@ def test_a_cell_of_the_heatmap_leads_to_its_column_by_mouse_and_by_keyboard(visi
     page.locator("figure.histogram svg, figure.categories svg").first.wait_for()
     page.go_back()
     last = cells.last.get_attribute("href")
+    cells.last.locator("rect").evaluate("cell => cell.setAttribute('class', 'hn')")  # as where nothing was measured
     cells.last.click()
     page.wait_for_url(f"**{last}")
 
@@ -181,8 +182,10 @@ def test_a_login_that_ends_in_a_dialog_leads_back_to_the_page(visit: Callable[..
     visitor.page.locator("button[data-action]", has_text="Check now").click()
     visitor.context.clear_cookies()
     visitor.page.locator("dialog[open] button[type=submit]").click()
-    way = visitor.page.locator("dialog .fault a").get_attribute("href")
-    assert way == f"/auth/login?next=%2Fkeel%2Fmodels%2F{MODEL}"
+    way = visitor.page.locator("dialog .fault a")
+    assert way.get_attribute("href") == f"/auth/login?next=%2Fkeel%2Fmodels%2F{MODEL}"
+    assert way.evaluate("link => link === document.activeElement")
+    assert "token" not in visitor.page.locator("dialog .fault").inner_text()
     visitor.complaints.clear()  # the browser notes the answer of 401
 
 
@@ -194,6 +197,7 @@ def test_an_alert_is_acknowledged_by_who_is_logged_in(visit: Callable[..., Visit
     page.locator("dialog .state .good").wait_for()
     page.locator("dialog[open] button", has_text="Close").click()
     page.get_by_text(re.compile("acknowledged by olga")).first.wait_for()
+    assert page.evaluate("document.activeElement.textContent") == "Open alerts"  # where the button was
     assert rows(airflow, "SELECT DISTINCT acknowledged_by FROM alerts WHERE acknowledged_by IS NOT NULL") == [("olga",)]
     # who leaves the dialog before the answer sees on the page what became of it
     page.locator("button", has_text="Acknowledge").first.click()

@@ -11,6 +11,7 @@
   const [cancel, confirm] = [dialog.querySelector("[data-cancel]"), form.querySelector("[type=submit]")];
   const POLL = 1500; // milliseconds
   const PATIENCE = 40; // seconds after which a run that has not started needs a word
+  const FOCUS = "keel.focus";
   const ENDED = new Set(["success", "failed"]);
   let current = null;
 
@@ -46,8 +47,8 @@
     return element("div", { className: "field" }, element("label", { htmlFor: id }, field.label, optional), input, hint, error);
   };
 
-  const open = (action) => {
-    current = { action, key: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, isSent: false, hasEnded: false };
+  const open = (action, button) => {
+    current = { action, place: button.closest("section")?.querySelector("h2")?.id, key: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, isSent: false, hasEnded: false };
     title.textContent = action.label;
     question.textContent = action.question;
     fields.replaceChildren(...action.fields.map(fieldOf));
@@ -104,7 +105,10 @@
     document.getElementById(`field-${field}-error`).textContent = words;
   };
 
-  const showProblem = ({ status, json }) => {
+  const LOGIN_ENDED = { title: "Your login has ended", detail: "Log in again. The page comes back, the dialog does not." };
+
+  const showProblem = ({ status, json: found }) => {
+    const json = status === 401 ? LOGIN_ENDED : found; // Airflow's words are for programs
     const parts = [element("strong", { textContent: json.title || `Airflow answers ${status}` })];
     if (json.detail) parts.push(element("p", { textContent: String(json.detail) }));
     const rest = [];
@@ -121,7 +125,8 @@
     const here = encodeURIComponent(location.pathname + location.search);
     if (status === 401) parts.push(element("a", { href: `${airflow}/auth/login?next=${here}`, textContent: "Log in" }));
     show(fault, ...parts);
-    form.querySelector("[aria-invalid]")?.focus();
+    show(state);
+    (form.querySelector("[aria-invalid]") ?? fault.querySelector("a") ?? (confirm.hidden ? cancel : confirm)).focus();
   };
 
   const local = (address) => {
@@ -141,9 +146,10 @@
 
   const showEnd = (json) => {
     const good = json.state !== "failed";
-    const words = json.outcome || (good ? "Done." : "The run failed.");
+    const words = json.outcome || (good ? "" : "The run failed.");
     const mark = element("strong", { className: good ? "tag good" : "tag bad", textContent: good ? "Done" : "Failed" });
-    show(state, mark, element("p", { textContent: typeof words === "string" ? words : JSON.stringify(words) }), runLink(json));
+    const said = words && element("p", { textContent: typeof words === "string" ? words : JSON.stringify(words) });
+    show(state, mark, said, runLink(json));
     current.hasEnded = true;
     cancel.textContent = "Close";
     cancel.focus();
@@ -192,14 +198,24 @@
 
   cancel.addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => {
-    const isSent = current?.isSent;
+    const { isSent, place } = current ?? {};
     current = null;
-    if (isSent) location.reload();
+    if (!isSent) return;
+    if (place) sessionStorage.setItem(FOCUS, place);
+    location.reload();
   });
+
+  // The page that is loaded after an action begins, for the keyboard, where the button was.
+  const place = document.getElementById(sessionStorage.getItem(FOCUS) ?? "");
+  sessionStorage.removeItem(FOCUS);
+  if (place) {
+    place.tabIndex = -1;
+    place.focus({ preventScroll: true });
+  }
 
   for (const actions of document.querySelectorAll(".actions")) actions.hidden = false;
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-action]");
-    if (button) open(JSON.parse(button.dataset.action));
+    if (button) open(JSON.parse(button.dataset.action), button);
   });
 }
