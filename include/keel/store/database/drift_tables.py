@@ -7,6 +7,7 @@ rows with the report, in one transaction; the report's body has everything and s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,45 +57,80 @@ drift_columns = Table(
 )
 
 
-def window_row(report: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of `drift_windows` of a report. report: its row of ``reports``; body: the parsed one."""
+def window_row(report: Mapping[str, Any], body: object) -> dict[str, Any]:
+    """Return the row of `drift_windows` of a report. report: its row of ``reports``; body: the parsed one.
+
+    What a body does not have, or has in another form, is NULL: a report of another release stops no migration.
+    """
     same = ("report_id", "model", "version", "kind", "window_start", "window_end", "status")
+    found = _members(body)
     return {
         **{name: report[name] for name in same},
-        "n": body.get("n"),
-        **{name: body.get(name) for name in WINDOW_NUMBERS},
-        "share_limit": body.get("drift_share"),
-        "impact": body.get("impact_total"),
-        "sentence": _storable(body.get("sentence")),
+        "n": _whole(found.get("n")),
+        **{name: _number(found.get(name)) for name in WINDOW_NUMBERS},
+        "share_limit": _number(found.get("drift_share")),
+        "impact": _number(found.get("impact_total")),
+        "sentence": _text(found.get("sentence")),
     }
 
 
-def column_rows(report_id: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of `drift_columns` of a report, one for each of its columns."""
-    columns = body.get("features") or {}
+def column_rows(report_id: str, body: object) -> list[dict[str, Any]]:
+    """Return the rows of `drift_columns` of a report, one for each of its columns. For its form see `window_row`."""
+    columns = _members(_members(body).get("features"))
     rows = {_storable(name): column for name, column in columns.items() if isinstance(column, Mapping)}
     return [{"report_id": report_id, "column_name": name, **_column(column)} for name, column in rows.items()]
 
 
 def _column(column: Mapping[str, Any]) -> dict[str, Any]:
-    measures, rates = column.get("measures") or {}, column.get("rates") or {}
+    measures, rates = _members(column.get("measures")), _members(column.get("rates"))
+
+    def measure(name: str, member: str) -> float | None:
+        return _number(_members(measures.get(name)).get(member))
+
     found = {
-        **{name: column.get(name) for name in ("kind", "role", "status", "severity")},
-        **{name: column.get(name) for name in ("p_value", "q_value", "impact", "minimum", "maximum")},
-        "psi": measures.get("psi", {}).get("value"),
-        "psi_excess": measures.get("psi", {}).get("excess"),
-        "ks": measures.get("ks", {}).get("statistic"),
-        "chi_square": measures.get("chi_square", {}).get("statistic"),
-        "jensen_shannon": measures.get("jensen_shannon", {}).get("value"),
-        "wasserstein": measures.get("wasserstein", {}).get("value"),
+        **{name: _text(column.get(name)) for name in ("kind", "role", "status", "severity")},
+        **{name: _number(column.get(name)) for name in ("p_value", "q_value", "impact", "minimum", "maximum")},
+        "psi": measure("psi", "value"),
+        "psi_excess": measure("psi", "excess"),
+        "ks": measure("ks", "statistic"),
+        "chi_square": measure("chi_square", "statistic"),
+        "jensen_shannon": measure("jensen_shannon", "value"),
+        "wasserstein": measure("wasserstein", "value"),
     }
     for rate, name in RATES.items():
         # an event that neither side has is not in the report
-        found[name] = rates.get(rate, {}).get("current", 0.0)
-        found[name + "_reference"] = rates.get(rate, {}).get("reference", 0.0)
-    return {**found, "missing_rate": column.get("missing_rate", found["missing_rate"])}
+        both, absent = rates.get(rate, {}), 0.0 if isinstance(rates.get(rate, {}), Mapping) else None
+        found[name] = _number(_members(both).get("current", absent))
+        found[name + "_reference"] = _number(_members(both).get("reference", absent))
+    if "missing_rate" in column:
+        found["missing_rate"] = _number(column["missing_rate"])
+    return found
 
 
-def _storable(text: str | None) -> str | None:
+def _members(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: object) -> float | None:
+    """Return a number as both databases store it; None for what is none, or has no value."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return None if math.isnan(value) else float(value)
+    except OverflowError:
+        return None
+
+
+def _whole(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if -(2**63) <= value < 2**63 else None
+
+
+def _text(value: object) -> str | None:
+    return _storable(value) if isinstance(value, str) else None
+
+
+def _storable(text: str) -> str:
     """Return a text that both databases store: without the character 0 and half surrogates."""
-    return None if text is None else text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")

@@ -134,6 +134,41 @@ def test_migration_fills_the_tables_as_reports_are_written(store_url: str, monke
     assert [len(each) for each in migrated] == [2, 2]
 
 
+STRANGE: dict[str, dict[str, Any]] = {
+    "measures that are none": {
+        "n": 10,
+        "features": {"x": {"measures": {"psi": None, "ks": 3}, "rates": {"missing": 1}}},
+    },
+    "texts for numbers": {"n": "ten", "psi_warn": "high", "sentence": {}, "features": {"x": {"p_value": "low"}}},
+    "numbers for texts": {"n": 2**70, "alpha": 10**400, "features": {"x": {"kind": 3, "role": [], "impact": True}}},
+    "columns that are a list": {"n": 1.5, "features": [{"x": 1}]},
+    "measures that are a text": {"features": {"x": {"measures": "psi", "rates": [1]}, "y": None}},
+}
+"""Bodies of a form that no release writes, such as those of a later one."""
+
+
+def test_body_of_another_form_stops_neither_a_migration_nor_a_report(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bodies = [*map(json.dumps, STRANGE.values()), "null", "[1]", '{"n": ']
+    same = {"model": "toy", "version": 1, "window_start": 1, "window_end": 2, "status": "ok", "created_at": 3}
+    stored = [{**same, "report_id": f"r{i}", "kind": "drift", "body": body} for i, body in enumerate(bodies)]
+    migrate_to("0009", store_url, monkeypatch, *stored, {**stored[0], "report_id": "good", "body": json.dumps(DRIFT)})
+    with Store.open(store_url, timeout=20) as store:
+        assert len(rows(store, "SELECT * FROM drift_windows")) == len(bodies) + 1
+        for name, body in STRANGE.items():
+            store.reports.put(name, "toy", 1, "drift", NOON - HOUR, NOON, "ok", body, NOON)
+        numbers = "n, share_limit, alpha, psi_warn, sentence"
+        found = {row.pop("report_id"): row for row in rows(store, f"SELECT report_id, {numbers} FROM drift_windows")}
+        assert {found["good"]["n"], found["measures that are none"]["n"]} == {10}
+        others = [found[name] for name in STRANGE if name != "measures that are none"]
+        assert {value for row in others for value in row.values()} == {None}
+        columns = rows(store, "SELECT * FROM drift_columns WHERE column_name = 'x' AND report_id LIKE '% %'")
+        assert len(columns) == 4
+        assert {row[name] for row in columns for name in ("psi", "ks", "p_value", "impact", "kind")} == {None}
+        assert rows(store, "SELECT psi FROM drift_columns WHERE column_name = 'temp'") == [{"psi": 0.4}]
+
+
 @pytest.mark.parametrize("first", ["", migrations.HEAD])
 def test_views_may_read_what_a_later_migration_makes(
     store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str

@@ -68,10 +68,17 @@ def _fill_tables(connection: sa.Connection, windows: sa.Table, columns: sa.Table
         some = identities[first : first + REPORTS_AT_ONCE]
         found: dict[sa.Table, list[dict[str, Any]]] = {windows: [], columns: []}
         for row in connection.execute(sa.select(reports).where(reports.c.report_id.in_(some))).mappings():
-            body = json.loads(row["body"])
+            body = _parsed(row["body"])
             found[windows].append(drift_tables.window_row(dict(row), body))
             found[columns] += drift_tables.column_rows(row["report_id"], body)
         for table, rows in found.items():
             names = table.columns.keys()  # a later release may write columns that this revision does not have
             if rows:
                 connection.execute(sa.insert(table), [{name: each.get(name) for name in names} for each in rows])
+
+
+def _parsed(body: str) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None  # a report that cannot be read has no measures
