@@ -26,7 +26,7 @@ SUBJECT = "temp"
 """The column of an open alert whose sentence holds markup."""
 GRAVE = {"serious", "critical"}
 VIEWS = ("/keel/", f"/keel/models/{MODEL}", f"/keel/models/{MODEL}/columns/temp", f"/keel/models/{MODEL}/checks")
-RUN_SECONDS = 120_000
+RUN_SECONDS = 300_000
 """Milliseconds that a run may take."""
 
 
