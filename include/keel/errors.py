@@ -16,11 +16,19 @@ class KeelError(Exception):
         Exit code of the command line: 1 a check failed, 2 usage or configuration, 3 infrastructure.
     permanent : bool
         Whether a retry cannot help. An operator then fails its task without retries.
+    in_public : str
+        What a page says in place of the message, which has the address of a server; empty: the message.
 
     """
 
     exit_code: int = 1
     permanent: bool = True
+    in_public: str = ""
+
+    @property
+    def public(self) -> str:
+        """What everybody may read who may read about a model."""
+        return self.in_public or str(self)
 
 
 class ConfigError(KeelError):
@@ -228,6 +236,7 @@ class StoreUnavailable(KeelError):
 
     exit_code = 3
     permanent = False
+    in_public = "Keel's store cannot be reached, or does not answer"
 
 
 class NoConnection(KeelError):
@@ -266,6 +275,7 @@ class RegistryUnavailable(KeelError):
 
     exit_code = 3
     permanent = False
+    in_public = "MLflow cannot be reached, or does not answer"
 
 
 _CREDENTIALS = re.compile(r"//[^/@]*(:[^@]*)?@")

@@ -64,11 +64,6 @@ INVALID = (
     keel_errors.BadSilence,
 )
 UNAVAILABLE = (keel_errors.ConnectionUnreadable, keel_errors.NoConnection)
-AWAY = {
-    keel_errors.StoreUnavailable: "Keel's store cannot be reached, or does not answer",
-    keel_errors.RegistryUnavailable: "MLflow cannot be reached, or does not answer",
-}
-"""What is said of a server that is away. Its address and user are in the log: they are not for everybody who reads."""
 
 
 class Problem(Exception):
@@ -116,10 +111,9 @@ def entry(field: str, message: str, remedy: str = "") -> dict[str, str]:
 
 def of_error(error: KeelError) -> Problem:
     """Return the problem that tells a client of an error of Keel's."""
-    for kind, sentence in AWAY.items():
-        if isinstance(error, kind):
-            log.warning("%s: %s", type(error).__name__, error)
-            return Problem(503, "Not available at the moment", sentence, retry_after=RETRY_AFTER)
+    if error.in_public:
+        log.warning("%s: %s", type(error).__name__, error)
+        return Problem(503, "Not available at the moment", error.public, retry_after=RETRY_AFTER)
     detail = str(error)
     if isinstance(error, UNKNOWN):
         return Problem(404, "Not found", detail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version as installed_version
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from keel.reports.charts.specs import Categories, Histogram
     from keel.window import Window
     from keel.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 __all__ = ["KINDS", "CheckData", "CheckLinks", "LedgerRow", "collect", "decided", "stored_check"]
 
@@ -267,7 +270,8 @@ def charts_of(
     try:
         grid = ws.registry.grid(config.model, version)
     except KeelError as error:
-        return {}, f"The distributions are not shown, because the version's reference is not available: {error}"
+        log.warning("%s version %d: no distributions: %s", config.model, version, error)
+        return {}, f"The distributions are not shown, because the version's reference is not available: {error.public}"
     if drift.grid_id and drift.grid_id != grid.grid_id:
         return (
             {},

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from keel import loop
-from keel.errors import ArtifactChanged, KeelError
+from keel.errors import ArtifactChanged, KeelError, RegistryUnavailable
 from keel.monitoring.storage import report_id
 from keel.reports import html, text
 from keel.reports.charts.specs import Heatmap, Histogram, Trend
@@ -95,6 +95,16 @@ def test_column_without_the_files_of_its_version_has_its_measures_and_says_why(m
     whole = text.plain(column_page(model.ws, model.config, "x"), width=500)
     assert "the files of version 1 are gone" in whole
     assert "PSI" in whole
+
+
+def test_column_without_mlflow_names_no_address(model, monkeypatch):
+    def away(*_):
+        raise RegistryUnavailable("http://mlflow.internal:5000: connection refused")
+
+    monkeypatch.setattr(model.ws.registry, "grid", away)
+    whole = text.plain(column_page(model.ws, model.config, "x"), width=500)
+    assert "MLflow cannot be reached" in whole
+    assert "mlflow.internal" not in whole
 
 
 def test_column_with_markup_in_its_name_is_text(model):
