@@ -37,6 +37,12 @@ class ConfigError(KeelError):
     exit_code = 2
 
 
+class StoreNotPrepared(ConfigError):
+    """The store does not exist, or has the schema of another release. ``keel migrate`` prepares it."""
+
+    in_public = "Keel's store does not exist yet, or is of another release: run `keel migrate`"
+
+
 class InvalidParameter(ConfigError):
     """A parameter that a person gave to a run is not valid. The message is shown in the run and sent to no one.
 

@@ -10,9 +10,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from keel.deployments.artifact_checksums import LedgerPins
-from keel.errors import ConfigError
+from keel.errors import ConfigError, StoreNotPrepared
 from keel.registry.registry import Registry
 from keel.store import DEFAULT_TIMEOUT, Store
+from keel.store.database.connections import parse_url
+from keel.store.database.redaction import redacted_url
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
@@ -49,6 +51,7 @@ class Workspace:
         store_timeout: float = DEFAULT_TIMEOUT,
         statement_timeout: float | None = None,
         environment: Mapping[str, str] | None = None,
+        prepare: bool = True,
     ) -> Workspace:
         """Open an installation.
 
@@ -56,9 +59,12 @@ class Workspace:
         ``MLFLOW_TRACKING_URI``). Without those, SQLite files under ``.keel`` in the project are used.
 
         store_timeout, statement_timeout: seconds to wait for the store, as of `keel.store.Store.open`.
+        prepare: create the home and the store if they are missing, and migrate the store.
 
         Raises
         ------
+        StoreNotPrepared
+            Without ``prepare``: there is no store, or it has the schema of another release.
         StoreUnavailable
             The store cannot be reached.
         ConfigError
@@ -68,14 +74,18 @@ class Workspace:
         environ = os.environ if environment is None else environment
         folder = Path(home).resolve() if home else home_of(environ)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            if prepare:
+                folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"KEEL_HOME: {folder} cannot be used as a folder: {error.strerror}") from None
         uri = tracking_uri or environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
         # A server stores artifacts itself; a database needs a folder for them.
         artifacts = None if uri.startswith("http") else folder / "mlartifacts"
         url = store_url or store_url_of(environ, folder)
-        store = Store.open(url, timeout=store_timeout, statement_timeout=statement_timeout)
+        opened = Store.open if prepare else Store.open_existing
+        store = opened(url, timeout=store_timeout, statement_timeout=statement_timeout)
+        if store is None:
+            raise StoreNotPrepared(f"{redacted_url(parse_url(url))}: there is no store yet: run keel migrate")
         pages = environ.get("KEEL_MLFLOW_URL") or None
         return cls(folder, store, Registry(uri, artifacts=artifacts, pin=LedgerPins(store), pages=pages))
 

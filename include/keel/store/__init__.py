@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
-from keel.errors import ConfigError
+from keel.errors import StoreNotPrepared
 from keel.store.accepted import AcceptedTable
 from keel.store.alerts import AlertsTable
 from keel.store.database.connections import Database, parse_url
@@ -115,13 +115,17 @@ class Store:
         return cls(database)
 
     @classmethod
-    def open_existing(cls, url: str, *, timeout: float = DEFAULT_TIMEOUT) -> Self | None:
-        """Open the store at a URL to read it: nothing is created or migrated. None where there is no store.
+    def open_existing(
+        cls, url: str, *, timeout: float = DEFAULT_TIMEOUT, statement_timeout: float | None = None
+    ) -> Self | None:
+        """Open the store at a URL as `open` does, but create and migrate nothing. None where there is no store.
 
         Raises
         ------
         ConfigError
-            For any other URL, and for a schema of another release.
+            For any other URL.
+        StoreNotPrepared
+            For a schema of another release.
         StoreUnavailable
             The store cannot be reached.
 
@@ -134,7 +138,7 @@ class Store:
             with database.connect() as connection:
                 revision = current_revision(connection)
             if revision not in (None, HEAD):
-                raise ConfigError(
+                raise StoreNotPrepared(
                     f"{redacted_url(parsed)}: its schema {revision} is not that of this Keel, {HEAD}: run keel migrate"
                 )
         except BaseException:
@@ -143,6 +147,7 @@ class Store:
         if revision is None:
             database.close()
             return None
+        database.statement_timeout = statement_timeout
         return cls(database)
 
     @property

@@ -1,7 +1,7 @@
 """The installation that the API server answers about: one open workspace, shared by all threads.
 
-It is opened by the first request, and stays open. A store that does not answer within `TIMEOUT` is a problem, 503; the
-next request tries again.
+It is opened by the first request, and stays open. No request creates or migrates a store: ``keel migrate`` does. A
+store that does not answer within `TIMEOUT` is a problem, 503; the next request tries again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from keel.errors import ConfigError, KeelError, StoreUnavailable
+from keel.errors import ConfigError, KeelError, StoreNotPrepared, StoreUnavailable
 from keel_airflow.web.problems import Problem
 from keel_airflow.web.security import unknown_model
 
@@ -38,6 +38,8 @@ def workspace() -> Workspace:
     ------
     StoreUnavailable
         The store cannot be reached.
+    StoreNotPrepared
+        There is no store yet, or it is that of another release.
     Problem
         503: the installation is not configured rightly.
 
@@ -48,6 +50,8 @@ def workspace() -> Workspace:
         raise StoreUnavailable("the store is being opened and does not answer")
     try:
         return _opened()
+    except StoreNotPrepared:
+        raise
     except ConfigError as error:
         raise Problem(503, "Keel is not configured rightly", str(error), retry_after=60) from None
     finally:
@@ -72,6 +76,7 @@ def _opened() -> Workspace:
             tracking_uri=tracking_uri(mlflow) if mlflow else None,
             store_timeout=TIMEOUT,
             statement_timeout=TIMEOUT,
+            prepare=False,
         )
     except KeelError as error:
         _failed = time.monotonic(), error

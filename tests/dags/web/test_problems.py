@@ -36,7 +36,7 @@ def test_every_error_of_keels_has_a_status_that_tells_it(kind: type[KeelError]) 
     problem = problems.of_error(error)
     assert problem.status in (404, 409, 422, 503)
     # whoever calls need not learn where the store and the registry are
-    is_told = kind not in (errors.StoreUnavailable, errors.RegistryUnavailable)
+    is_told = kind not in (errors.StoreUnavailable, errors.StoreNotPrepared, errors.RegistryUnavailable)
     assert (problem.detail == "it is so") == is_told
     assert (problem.retry_after is not None) == (problem.status == 503)
     if not kind.permanent:

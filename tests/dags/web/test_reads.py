@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from fastapi.testclient import TestClient
 from keel.alerts.door import observe
 from keel.alerts.silences import silence
 from keel.config import Kind, get_model
+from keel.store.database.migrations import HEAD, VERSION_TABLE
 from keel.window import now_utc
 from keel.workspace import Workspace
 from tests.support.alerts.observations import drift, finding, seen, told_plainly
@@ -241,6 +244,43 @@ def test_store_that_is_down_is_503_and_the_next_request_tries_again(
         assert "secret" not in answer.text
     assert time.monotonic() - began < 30
     monkeypatch.delenv("KEEL_STORE_URL")
+    assert read(client, "/models")["models"][0]["error"] is None
+
+
+@pytest.mark.parametrize("revision", [None, "0009"])
+def test_store_that_is_not_prepared_is_503_and_stays_as_it_is(
+    client: TestClient,
+    new_keel_home: Path,
+    no_connections: None,
+    fresh_installation: None,
+    monkeypatch: pytest.MonkeyPatch,
+    revision: str | None,
+) -> None:
+    from keel_airflow.web import installation
+
+    monkeypatch.setattr(installation, "REPEAT", 0.0)
+
+    def state() -> str | None:
+        with closing(sqlite3.connect(new_keel_home / "keel.db")) as connection:
+            return str(connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()[0])
+
+    if revision is not None:
+        Workspace.open(home=new_keel_home).store.close()
+        with closing(sqlite3.connect(new_keel_home / "keel.db")) as connection, connection:
+            connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = ?", [revision])
+    for path in ("/models", "/models/tide/alerts", "/keel/", "/keel/models/tide"):
+        answer = client.get(path)
+        assert answer.status_code == 503, answer.text
+        assert int(answer.headers["retry-after"]) > 0
+        assert "keel migrate" in answer.text
+        assert str(new_keel_home) not in answer.text
+    if revision is None:
+        assert not new_keel_home.exists()
+    else:
+        assert state() == revision
+        with closing(sqlite3.connect(new_keel_home / "keel.db")) as connection, connection:
+            connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = ?", [HEAD])
+    Workspace.open(home=new_keel_home).store.close()
     assert read(client, "/models")["models"][0]["error"] is None
 
 

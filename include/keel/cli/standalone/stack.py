@@ -141,11 +141,13 @@ class Stack:
         for name in ("AIRFLOW_CONFIG", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "KEEL_API_KEYS_FILE"):
             self.environment.pop(name, None)
         deadline = time.monotonic() + self._timeout
+        from keel.store import Store
 
         self._progress("preparing the databases")
         self._begin("mlflow", *self._mlflow_command(mlflow_port))
         self._begin("airflow-migrate", "airflow", "db", "migrate").finish(self._timeout)
         self._parts.pop()
+        Store.open(self.store_url).close()  # the API server creates and migrates none
         self._progress("starting Airflow and MLflow")
         self._begin("api-server", "airflow", "api-server")
         self._begin("scheduler", "airflow", "scheduler", "--skip-serve-logs")
