@@ -6,21 +6,18 @@ copy_store(demo_home(), postgres_url)       # its store alone, on another databa
 
 from __future__ import annotations
 
-import atexit
-import functools
-import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pytest
 import sqlalchemy as sa
 
+from conftest import NEEDS_TOOL
 from keel.store import Store
 from keel.store.database.migrations import VERSION_TABLE
 from tests.support.paths import PROJECT
@@ -28,34 +25,20 @@ from tests.support.paths import PROJECT
 if TYPE_CHECKING:
     from keel.store.database import adbc
 
-DEMO_SECONDS = 1200
-"""Longest time that the demo may take."""
 LAST_STEP = "SELECT count(*) FROM live_alarms WHERE judged_by IS NOT NULL"
 """Of the demo: a check has judged the alarm of the live monitors."""
 ROWS_AT_ONCE = 50_000
 
 
-@functools.cache
 def demo_home() -> Path:
-    """Return the folder that the last ``make demo`` left, or one that a run of the demo leaves for this process.
+    """Return the folder that the last ``make demo`` left; without one, skip the test, as the demo takes minutes.
 
-    Without the first this takes minutes, so a test that asks for it is marked ``slow``. Nobody may change the folder:
-    others read it.
+    Nobody may change the folder: others read it.
     """
     made = PROJECT / ".keel" / "demo"
-    if is_complete(made):
-        return made
-    home = Path(tempfile.mkdtemp(prefix="keel-demo-")) / "home"
-    atexit.register(shutil.rmtree, home.parent, ignore_errors=True)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "KEEL_", "MLFLOW_"))}
-    command = [sys.executable, "-m", "keel.cli.main", "demo", "--home", str(home), "--json"]
-    path = os.pathsep.join((str(PROJECT / "include"), str(PROJECT)))
-    done = subprocess.run(
-        command, env={**environment, "PYTHONPATH": path}, capture_output=True, text=True, timeout=DEMO_SECONDS
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert is_complete(home)
-    return home
+    if not is_complete(made):
+        pytest.skip(f"{NEEDS_TOOL}: the demo's data in .keel/demo (make demo)")
+    return made
 
 
 def is_complete(home: Path) -> bool:
