@@ -35,7 +35,8 @@ class BarePaths:
             if path in self._endpoints:
                 scope = {**scope, "path": f"{scope['path']}/"}
             elif path in self._pages:
-                await RedirectResponse(f"{root}{path}/")(scope, receive, send)
+                query = scope.get("query_string", b"").decode("latin-1")
+                await RedirectResponse(f"{root}{path}/{'?' if query else ''}{query}")(scope, receive, send)
                 return
             elif "\n" in path and path.startswith(self._beginnings):
                 scope = {**scope, "path": scope["path"].replace("\n", "\ufffd")}

@@ -87,6 +87,12 @@ def test_without_a_login_the_page_leads_to_it_and_back(airflow_app: FastAPI) -> 
     assert TestClient(airflow_app).get("/keel/openapi.json").headers["Content-Type"] == "application/problem+json"
 
 
+def test_address_without_a_slash_leads_to_the_page_with_its_query(client: TestClient) -> None:
+    for query in ("", "?a=%3F%26&b=1"):
+        answer = client.get(f"/keel{query}", follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (307, f"/keel/{query}")
+
+
 def test_store_that_is_down_is_a_page_that_says_so(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails() -> None:
         raise StoreUnavailable("the store does not answer")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -39,11 +39,19 @@ LONGEST = 366
 MAX_COMPARISONS = 30
 
 
-def collect(ws: Workspace, config: ModelConfig, now: datetime, *, days: int | None = None) -> ModelView:
+def collect(
+    ws: Workspace,
+    config: ModelConfig,
+    now: datetime,
+    *,
+    days: int | None = None,
+    silenced: Callable[[Sequence[Mapping[str, Any]]], Sequence[Mapping[str, Any]]] | None = None,
+) -> ModelView:
     """Return what the store has of a model.
 
     now: the clock, for what is due. Histories end with the newest data, whose time may lie far from the clock.
     days: how far histories go back; None: `DAYS`, and further for a model that is seldom checked.
+    silenced: returns open alerts with the silence that covers each now; None: as the last check stored them.
 
     Raises
     ------
@@ -56,6 +64,7 @@ def collect(ws: Workspace, config: ModelConfig, now: datetime, *, days: int | No
     state = fold(model, rows)
     newest = next(iter(ws.store.reports.keys(model, storage.CHECKS, limit=1)), None)
     times = check_times(ws, config, rows)
+    stored = ws.store.alerts.list(model, is_open=True)
     view = ModelView(
         config,
         now,
@@ -65,7 +74,7 @@ def collect(ws: Workspace, config: ModelConfig, now: datetime, *, days: int | No
         overdue=times.is_overdue(now),
         deployed=deployments_of(rows),
         live=_live(ws, config, now),
-        alerts=_fired(ws.store.alerts.list(model, is_open=True)),
+        alerts=_fired(silenced(stored) if silenced and stored else stored),
         silences=open_silences(ledger.entries(ws.store, ""), rows, model, now),
         ledger=timeline(ws, model, rows),
         ledger_rows=len(rows),

@@ -94,7 +94,8 @@ def document(place: Place, view: View, content: str, caller: str) -> HTMLRespons
 
     content: HTML with a ``main``. caller: who is logged in; empty where it is not known.
     """
-    return HTMLResponse(_start(place, view, caller) + content + END, view.status, HEADERS)
+    later = {} if view.retry_after is None else {"Retry-After": str(view.retry_after)}
+    return HTMLResponse(_start(place, view, caller) + content + END, view.status, {**HEADERS, **later})
 
 
 def slow_document(place: Place, view: View, build: Callable[[], str], caller: str) -> StreamingResponse:
@@ -145,10 +146,9 @@ def _bar(place: Place, view: View, caller: str) -> str:
 
 def problem_document(place: Place, problem: Problem, caller: str = "") -> HTMLResponse:
     """Return a problem as a page that says what is wrong and what to do."""
-    answer = document(place, View(problem.title, status=problem.status), problem_content(problem), caller)
+    view = View(problem.title, status=problem.status, retry_after=problem.retry_after)
+    answer = document(place, view, problem_content(problem), caller)
     answer.headers.update(problem.headers)
-    if problem.retry_after is not None:
-        answer.headers["Retry-After"] = str(problem.retry_after)
     return answer
 
 

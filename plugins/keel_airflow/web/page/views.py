@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,8 @@ class View:
     """What the helper process is asked; see `keel_airflow.web.page.computed`."""
     status: int = 200
     """Of the answer."""
+    retry_after: int | None = None
+    """Seconds after which the page may be there."""
 
     @property
     def title(self) -> str:
@@ -51,8 +53,10 @@ def overview(caller: Caller) -> View:
     try:
         found = fleet.collect(installation.workspace(), configs, now, invalid=errors)
     except StoreUnavailable as error:
-        away = fleet.unavailable(problems.of_error(error).detail, now)
-        return View("Models", fleet.page(away, first_steps=False), (), status=503)
+        problem = problems.of_error(error)
+        away = fleet.unavailable(problem.detail, now)
+        page = fleet.page(away, first_steps=False)
+        return View("Models", page, (), status=problem.status, retry_after=problem.retry_after)
     return View("Models", fleet.page(found, first_steps=not any(installation.configurations())), ())
 
 
@@ -62,8 +66,16 @@ def model(caller: Caller, name: str) -> View:
 
     security.require_read(caller, name)
     config = installation.model_config(name)
-    found = model_view.collect(installation.workspace(), config, datetime.now(UTC))
-    return View(name, model_view.page(found))
+    ws, now = installation.workspace(), datetime.now(UTC)
+
+    def with_silences(alerts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        from keel.alerts.records import Alert
+        from keel.alerts.silences import silenced, silences
+
+        found = silenced(map(Alert.from_dict, alerts), silences(ws.store, name, now), now)
+        return [{**row, "silenced_by": each.silenced_by} for row, each in zip(alerts, found, strict=True)]
+
+    return View(name, model_view.page(model_view.collect(ws, config, now, silenced=with_silences)))
 
 
 def column(caller: Caller, name: str, column: str, window: str) -> View:
@@ -115,8 +127,11 @@ def report(caller: Caller, report_id: str) -> View:
 
 def dag(caller: Caller, dag_id: str) -> View:
     """Return the page for the tab of a DAG: that of the model whose DAG it is; for Keel's own DAGs all models."""
+    from keel.reports.status import model_of
+
     name = dag_id.rpartition(".")[0]
-    if security.readable(caller, [each for each in installation.configurations()[0] if each == name]):
+    configs, errors = installation.configurations()
+    if security.readable(caller, [each for each in (*configs, *map(model_of, errors)) if each == name]):
         return model(caller, name)
     if name == "keel":
         return overview(caller)

@@ -26,7 +26,7 @@ class Answer(BaseModel):
 
 
 def _read_time(value: Any) -> datetime:
-    """Return a time in UTC. One before or after all that can be stored is the first or last that can."""
+    """Return a time in UTC; raises ValueError for one before or after all that can be stored."""
     wrong = ValueError("a time is a text of ISO 8601 such as 2013-05-01T00:00:00Z")
     if not isinstance(value, str | datetime):
         raise wrong
@@ -36,7 +36,9 @@ def _read_time(value: Any) -> datetime:
         raise wrong from None
     time = time.replace(tzinfo=UTC) if time.tzinfo is None else time
     # A comparison of two times with zones never overflows; a conversion does in the years 1 and 9999.
-    return min(max(time, EARLIEST), LATEST).astimezone(UTC)
+    if not EARLIEST <= time <= LATEST:
+        raise ValueError(f"a time is between {EARLIEST:%Y-%m-%d} and {LATEST:%Y-%m-%d}")
+    return time.astimezone(UTC)
 
 
 def iso(time: datetime) -> str:
