@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.docs.curls import OTHERS, PAGES, curls
 from tests.support.paths import PROJECT
 from tests.support.web.api_server import PASSWORD
 
@@ -22,30 +22,12 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 MODEL = "flight_delay"
 """The model of the examples. The installation of these tests has its versions under another name."""
-OTHERS = {"http://127.0.0.1:8090", "http://localhost:8090", "https://monitor.example.com"}
-"""Of the scoring service and of services of others: commands for these are run by other tests, or by none."""
-CODE = re.compile(r"(?:^    .*\n|^\n)+", re.MULTILINE)
-PAGES = sorted([PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")])
-
-
-def commands(page: Path) -> list[str]:
-    """Return each command with ``curl`` for Airflow's API server, with its continuation lines."""
-    found = []
-    for block in CODE.findall(page.read_text()):
-        lines = [line.removeprefix("    ") for line in block.splitlines()]
-        current: list[str] = []
-        for line in lines:
-            current.append(line)
-            text = "\n".join(current)
-            if line.endswith("\\") or text.count("'") % 2:
-                continue
-            if "curl" in text and not any(other in text for other in OTHERS):
-                found.append(text)
-            current = []
-    return found
-
-
-COMMANDS = [(page.relative_to(PROJECT), command) for page in PAGES for command in commands(page)]
+COMMANDS = [
+    (page.relative_to(PROJECT), command)
+    for page in PAGES
+    for command in curls(page)
+    if not any(other in command for other in OTHERS)
+]
 
 
 def test_the_documentation_has_commands() -> None:

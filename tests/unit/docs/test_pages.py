@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
@@ -15,6 +12,7 @@ import yaml
 from pydantic_core import PydanticUndefined
 
 from keel.config import ModelConfig, load_model
+from tests.support.docs import worked_example
 from tests.support.paths import PROJECT
 
 PAGES = [
@@ -24,8 +22,8 @@ PAGES = [
     *sorted(PROJECT.glob("docs/*.md")),
 ]
 CONFIGURATION = PROJECT / "docs" / "configuration.md"
-EXAMPLE = PROJECT / "docs" / "adding-a-model.md"
-FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
+EXAMPLE = worked_example.PAGE
+FENCE = worked_example.FENCE
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -281,24 +279,7 @@ def without_digits(text: str) -> list[str]:
 @pytest.mark.slow
 def test_the_worked_example_runs_and_prints_what_it_says(tmp_path):
     """In a process of its own, in the order of the page, on an empty home."""
-    files = {
-        block["info"].split()[1]: block["body"] for block in FENCE.finditer(text_of(EXAMPLE)) if "/" in block["info"]
-    }
-    assert set(files) == {"churn/model.yaml", "churn/pipeline.py"}
-    for name, body in {**files, "churn/__init__.py": ""}.items():
-        (tmp_path / "models" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "models" / name).write_text(body)
-    script = "\n".join(
-        ["import models", f"models.__path__.append({str(tmp_path / 'models')!r})", *blocks(EXAMPLE, "python run")]
-    )
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("KEEL_", "MLFLOW_"))} | {
-        "KEEL_HOME": str(tmp_path / "home"),
-        "KEEL_MODELS_FOLDER": str(tmp_path / "models"),
-        "PYTHONPATH": str(PROJECT / "include"),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
+    done = worked_example.run(tmp_path)
     assert done.returncode == 0, done.stderr[-2_000:]
     assert without_digits(done.stdout) == without_digits("".join(blocks(EXAMPLE, "text output")))
 
