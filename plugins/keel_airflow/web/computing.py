@@ -164,7 +164,8 @@ class Helper:
                 raise Problem(
                     504,
                     "It took longer than it may",
-                    f"the answer takes longer than {self._seconds:.0f} s ({SECONDS_VARIABLE}): {SHORTER}",
+                    f"the answer takes longer than {self._seconds:.0f} s ({SECONDS_VARIABLE}): see whether MLflow "
+                    f"answers; if it does, {SHORTER}",
                 ) from None
         log.error("the helper process ended with exit code %d while it computed an answer", code)
         raise Problem(
