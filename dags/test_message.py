@@ -25,9 +25,9 @@ and connection as every alert.
 - The result of `send_sample`: what each receiver answered.
 
 ## When it fails
-A receiver has not accepted the message, or there is nobody to send it to: the error says which, and why. Correct the
-connection or the recipient, then start another run. A task that is cleared sends again. Nobody is told of the failure
-but whoever started the run and looks at it.
+The receiver rejected the message, or no recipient is configured. The error names the receiver and the reason. Correct
+the connection or the recipient, then start another run. A cleared task sends again. Keel notifies no one of this
+failure: the person who started the run reads it there.
 """
 
 ARGUMENTS = dag_arguments(None, doc=DOC, tags={Tag.ALERTS}, dagrun_timeout=timedelta(hours=1))

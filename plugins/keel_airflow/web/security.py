@@ -7,7 +7,6 @@ manager, in the endpoints, which run on threads: an auth manager may ask a datab
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from airflow.configuration import conf
 from airflow.models.dag import DagModel
 from fastapi import Depends, HTTPException, Request
 
+from keel.config import MODEL_NAME
 from keel_airflow.web import problems
 from keel_airflow.web.problems import Problem
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from fastapi.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-"""What a configured model can be named. Anything else is no model's name, and is asked of no database."""
 TOKEN_SECONDS = 300
 """Life of the token with which an action of a caller with a cookie is handed on to Airflow's API."""
 
@@ -148,7 +146,7 @@ def readable(caller: Caller, models: Iterable[str]) -> list[str]:
 
 
 def require_name(model: str) -> None:
-    """Raise a problem, 404, for a text that can be no model's name."""
+    """Raise a problem, 404, for a text that can be no model's name; it is asked of no database."""
     if not MODEL_NAME.fullmatch(model):
         raise unknown_model(model)
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
+from keel.config import MODEL_NAME
 from keel_airflow.web import installation, problems
 from keel_airflow.web.limits import BoundedRoute
 from keel_airflow.web.schemas.models import Models, ModelSummary
-from keel_airflow.web.security import MODEL_NAME, Caller, CallerDep, readable
+from keel_airflow.web.security import Caller, CallerDep, readable
 
 if TYPE_CHECKING:
     from keel.config import ModelConfig
